@@ -1,0 +1,55 @@
+"""All arrays of a model in one flat buffer, each under its own name.
+
+Parameters, their gradients and an optimiser's moments are the same type, so that clipping, an optimiser
+step or a checkpoint is one pass over one buffer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+
+class Parameters:
+    """Named views of one flat buffer, in the order of `shapes`, zero at first.
+
+    >>> p = Parameters({"W": (2, 3), "b": (2,)}, "float64")
+    >>> p["b"][:] = 1
+    >>> p.flat.tolist()
+    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str | np.dtype) -> None:
+        self.shapes = dict(shapes)
+        self.offsets: dict[str, int] = {}
+        size = 0
+        for name, shape in self.shapes.items():
+            self.offsets[name] = size
+            size += math.prod(shape)
+        self.flat = np.zeros(size, dtype)
+        self._views = {
+            name: self.flat[start : start + math.prod(self.shapes[name])].reshape(self.shapes[name])
+            for name, start in self.offsets.items()
+        }
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._views[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def items(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The names with their views, in the buffer's order."""
+        return iter(self._views.items())
+
+    def like(self) -> Parameters:
+        """A zero buffer of the same names, shapes and dtype."""
+        return Parameters(self.shapes, self.flat.dtype)
+
+    def copy(self) -> Parameters:
+        """A buffer of the same names and values."""
+        other = self.like()
+        other.flat[:] = self.flat
+        return other
