@@ -1,0 +1,191 @@
+"""From bytes to checked text: files, gzip, standard input; decoding, line ends, normal form.
+
+Everything is read in pieces of about a million characters, so that a corpus may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import os
+import shutil
+import sys
+import tempfile
+import unicodedata
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from fastlstm.errors import FastLSTMError
+
+PIECE = 1 << 20  # bytes read at once
+LONGEST_LINE = 2 * PIECE  # characters, of a table or a list of names
+
+
+def preprocess(string: str, lowercase: bool) -> str:
+    """The string in Unicode's normal form C, lower-cased first if asked for.
+
+    >>> preprocess("A\\u030asa", lowercase=True)
+    'åsa'
+    """
+    if lowercase:
+        string = string.lower()
+    return string if string.isascii() else unicodedata.normalize("NFC", string)
+
+
+class Source:
+    """Bytes that can be read as text from their beginning any number of times.
+
+    A regular file is opened anew each time; standard input (`-`) and pipes are copied to a temporary file.
+    Raises FastLSTMError for a file that is missing, a directory or unreadable, and for an unknown encoding.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], encoding: str = "utf-8") -> None:
+        self.path = os.fspath(path)
+        self.name = "standard input" if self.path == "-" else self.path
+        self.encoding = encoding
+        self._copy: IO[bytes] | None = None
+        try:
+            codecs.getincrementaldecoder(encoding)
+            b"".decode(encoding)
+        except (LookupError, UnicodeError):
+            raise FastLSTMError(
+                f"there is no text encoding called {encoding!r}; utf-8, latin-1 and utf-16 are some"
+            ) from None
+        with self._explained():
+            if self.path == "-":
+                self._copy = _copied(sys.stdin.buffer)
+            else:
+                with open(self.path, "rb") as stream:
+                    if not os.path.isfile(self.path):
+                        self._copy = _copied(stream)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in a FastLSTMError what is wrong with a file that can't be opened, read or unpacked."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise FastLSTMError(f"{self.name}: there is no such file") from None
+        except IsADirectoryError:
+            raise FastLSTMError(f"{self.name}: is a directory, name a file in it") from None
+        except gzip.BadGzipFile as error:
+            raise FastLSTMError(f"{self.name}: is not a sound gzip file ({error}), pack it anew") from None
+        except EOFError:
+            raise FastLSTMError(f"{self.name}: the gzip file was cut off early, copy it anew") from None
+        except zlib.error as error:
+            raise FastLSTMError(f"{self.name}: the gzip file is damaged ({error}), copy it anew") from None
+        except OSError as error:
+            raise FastLSTMError(f"{self.name}: cannot be read ({error.strerror or error})") from None
+
+    @contextmanager
+    def _bytes(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
+        """The bytes from the beginning, unpacked if they are gzip by name or by their first two bytes."""
+        stream = self._copy or open(self.path, "rb")  # noqa: SIM115, closed below unless it is the copy
+        try:
+            stream.seek(0)
+            magic = stream.read(2)
+            stream.seek(0)
+            if magic == b"\x1f\x8b" or (magic and self.path.lower().endswith(".gz")):
+                with gzip.GzipFile(fileobj=stream) as unpacked:
+                    yield unpacked
+            else:
+                yield stream
+        finally:
+            if stream is not self._copy:
+                stream.close()
+
+    def pieces(self) -> Iterator[str]:
+        """The text in pieces, without a byte-order mark, each line ending in a single newline character.
+
+        Raises FastLSTMError with the line's number for bytes that the encoding doesn't allow and for a NUL.
+        """
+        decoder = codecs.getincrementaldecoder(self.encoding)()
+        newlines = io.IncrementalNewlineDecoder(None, translate=True)
+        line, first = 1, True
+        with self._explained(), self._bytes() as stream:
+            while True:
+                data = stream.read(PIECE)
+                before = decoder.getstate()
+                try:
+                    text = newlines.decode(decoder.decode(data, not data), not data)
+                except UnicodeError as error:
+                    found = str(error)
+                    if isinstance(error, UnicodeDecodeError):
+                        decoder.setstate(before)
+                        sound = decoder.decode(data[: max(0, error.start - len(before[0]))])
+                        line += newlines.decode(sound, True).count("\n")
+                        found = f"the byte 0x{error.object[error.start]:02x}"
+                    raise FastLSTMError(
+                        f"{self.name}, line {line}: {found} is not {self.encoding}; "
+                        "give the encoding that the file was written in, for example latin-1 or utf-16"
+                    ) from None
+                if first and text:
+                    text, first = text.removeprefix("\ufeff"), False
+                if "\0" in text:
+                    line += text.count("\n", 0, text.index("\0"))
+                    raise FastLSTMError(
+                        f"{self.name}, line {line}: a NUL character, so this is no text in {self.encoding}; "
+                        "give its encoding (utf-16 read as another has NULs) or another file"
+                    )
+                if text:
+                    yield text
+                    line += text.count("\n")
+                if not data:
+                    return
+
+    def lines(self) -> Iterator[str]:
+        """The text's lines with their newline characters; FastLSTMError for one of millions of characters."""
+        rest, count = "", 0
+        for piece in self.pieces():
+            whole, newline, tail = piece.rpartition("\n")
+            if newline:
+                count += piece.count("\n")
+                yield from io.StringIO(rest + whole + newline, newline="\n")
+                rest = ""
+            rest += tail
+            if len(rest) > LONGEST_LINE:
+                raise FastLSTMError(
+                    f"{self.name}, line {count + 1}: a line of more than {LONGEST_LINE:,} characters; "
+                    "is this a text rather than names?"
+                )
+        if rest:
+            yield rest
+
+
+def _copied(stream: IO[bytes]) -> IO[bytes]:
+    copy = tempfile.TemporaryFile()  # noqa: SIM115, lives as long as the Source
+    shutil.copyfileobj(stream, copy, PIECE)
+    return copy
+
+
+def preprocessed(pieces: Iterable[str], lowercase: bool) -> Iterator[str]:
+    """What `preprocess` makes of the whole text, piece by piece, cut where neither side changes the other."""
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        cut = cutting_point(rest)
+        if cut:
+            yield preprocess(rest[:cut], lowercase)
+            rest = rest[cut:]
+    if rest:
+        yield preprocess(rest, lowercase)
+
+
+def cutting_point(text: str) -> int:
+    """The last place where normal form and lower-casing can stop and start anew; 0 if there is none.
+
+    Before a blank both can (the lower case of a Greek sigma depends on whether its word goes on). In a text
+    without blanks, before a character that never joins the one to its left: one that is neither a mark
+    (category M) nor a Hangul vowel or final consonant.
+    """
+    blank = max(text.rfind("\n"), text.rfind(" "))
+    if blank > 0:
+        return blank
+    for place in range(len(text) - 1, 0, -1):
+        character = text[place]
+        if unicodedata.category(character)[0] != "M" and not "\u1160" <= character <= "\u11ff":
+            return place
+    return 0
