@@ -1,0 +1,180 @@
+"""`CharLM`: a character-level language model to train, sample, score and save from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastlstm import sampling, stream
+from fastlstm.batching import NameBatches
+from fastlstm.checkpoint import load_model, save_model
+from fastlstm.corpus import Names, Text
+from fastlstm.errors import FastLSTMError
+from fastlstm.feeds import Scores, as_data, evaluate_names, evaluate_text, feed
+from fastlstm.model import Network
+from fastlstm.novelty import NameIndex, read_index
+from fastlstm.options import Options
+from fastlstm.runs import Run
+from fastlstm.training import Record, Session, train
+from fastlstm.vocabulary import Vocabulary
+
+EVALUATION_BATCH = 256
+
+
+@dataclass
+class History:
+    """What a training run went through: its records with scores, and where it was best."""
+
+    records: list[Record]
+    steps: int
+    best_step: int
+    best: Scores | None  # of what was held out
+
+
+class CharLM:
+    """A names or text generator: embedding → LSTM layers → characters.
+
+    The keywords are any of `fastlstm.options.Options`, the same as `fastlstm train --help` shows: hidden,
+    embedding, layers, dropout, dtype, seed, threads, … What `fit` is given decides between names and text.
+    `network`, `vocabulary`, `kind` and `preprocessing` are there after `fit` or `load`; `index` holds the
+    training names. Raises FastLSTMError for values out of range, TypeError for unknown keywords.
+
+    >>> lm = CharLM(hidden=8, embedding=4, seed=1)
+    >>> history = lm.fit(["anna", "hanna", "nan"], steps=20, validation=0)
+    >>> len(lm.sample(3, seed=1)), history.steps
+    (3, 20)
+    """
+
+    def __init__(self, **options: Any) -> None:
+        Options(**options)
+        self._options = options
+        self._network: Network | None = None
+        self._vocabulary: Vocabulary | None = None
+        self.kind = ""
+        self.preprocessing: dict[str, Any] = {}
+        self.index: NameIndex | None = None
+
+    @property
+    def network(self) -> Network:
+        """The network, its parameters under `network.parameters`."""
+        if self._network is None:
+            raise FastLSTMError("this CharLM has learned nothing yet: call fit, or CharLM.load")
+        return self._network
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The characters it knows."""
+        if self._vocabulary is None:
+            raise FastLSTMError("this CharLM has learned nothing yet: call fit, or CharLM.load")
+        return self._vocabulary
+
+    def fit(
+        self,
+        data: Names | Text | str | Iterable[str],
+        *,
+        on_record: Callable[[Record], object] | None = None,
+        out: str | os.PathLike[str] | None = None,
+        **options: Any,
+    ) -> History:
+        """Train on names (a list of strings or a `Names`) or on a text (one string or a `Text`).
+
+        The options are those of the constructor: epochs, steps or minutes; batch_size, lr, validation, …;
+        given here they win. `on_record` sees the `Record` of every step. `out` names a folder for a run such
+        as `fastlstm train` makes. A model that has been fitted or loaded goes on from its weights and keeps
+        its vocabulary and sizes. It ends with the weights that were best on what was held out; after an error
+        or Ctrl-C it has the last ones. Raises FastLSTMError for unusable data and for a loss that diverges.
+        """
+        session = self._session(data, options)
+        self.kind, self.preprocessing = session.kind, session.preprocessing
+        self._network, self._vocabulary = session.network, session.vocabulary
+        self.index = NameIndex.of(session.feed.train) if session.feed.kind == "names" else None
+        records: list[Record] = []
+        best: np.ndarray | None = None
+        run = Run.create(session, "-", out) if out is not None else None
+        try:
+            for record in run.follow() if run else train(session):
+                if record.best:
+                    best = session.network.parameters.flat.copy()
+                if record.train is not None:
+                    records.append(record)
+                if on_record is not None:
+                    on_record(record)
+        finally:
+            if run:
+                run.close()
+        if best is not None:
+            session.network.parameters.flat[:] = best
+        p = session.position
+        return History(records, p.step, p.best_step, p.best)
+
+    def _session(self, data: Names | Text | str | Iterable[str], given: dict[str, Any]) -> Session:
+        """A new session on `data`, with the present network if there is one."""
+        if self._network is not None:
+            sizes = self._network.architecture.as_dict()
+            del sizes["vocabulary"]
+            for name, value in given.items():
+                if sizes.get(name, value) != value:
+                    raise FastLSTMError(f"{name} is {sizes[name]} in this model and cannot become {value}")
+            given = {**given, **sizes}
+        options = Options(**{**self._options, **given})
+        lowercase = self.preprocessing.get("lowercase", options.lowercase)
+        prepared = as_data(data, lowercase)
+        kind = "names" if isinstance(prepared, Names) else "text"
+        if self.kind not in ("", kind):
+            raise FastLSTMError(f"this model is one of {self.kind} and cannot go on with {kind}")
+        resolved = options.resolve(kind, len(prepared))
+        return Session(feed(prepared, resolved, self._vocabulary), resolved, self._network)
+
+    def evaluate(self, data: Names | Text | str | Iterable[str]) -> Scores:
+        """The loss (nats a character), perplexity, accuracy and bits_per_character of data of its kind.
+
+        Names count as often as they occur; a text is read with the state carried through it. Raises
+        FastLSTMError naming characters that the model does not know.
+        """
+        return evaluate_model(self, data)
+
+    def sample(self, n: int = 20, **controls: Any) -> list[str]:
+        """Draw `n` names or texts.
+
+        The controls are those of `fastlstm.sampling.generate`: prefix, temperature, top_k, top_p, novel, seed
+        and others, for text also length.
+        """
+        return sampling.generate(self, n, **controls)
+
+    def start(self, batch: int = 1) -> stream.StreamState:
+        """A state of `batch` sequences that have seen nothing, to be fed with `step`."""
+        return stream.start(self, batch)
+
+    def step(self, state: stream.StreamState, ids: Any) -> np.ndarray:
+        """Feed one character's id to each sequence; returns the logits (B, V) of the next."""
+        return stream.step(state, ids)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as one safetensors file, replaced atomically."""
+        save_model(path, self.network, self.vocabulary, self.kind, self.preprocessing)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> CharLM:
+        """A model from a `.safetensors` file or a run's folder, with the training names if they are there."""
+        model = load_model(path)
+        lm = cls(threads=threads)
+        lm._network, lm._vocabulary = model.network, model.vocabulary
+        lm._network.threads = threads
+        lm.kind, lm.preprocessing = model.kind, model.preprocessing
+        lm.index = read_index(path)
+        return lm
+
+
+def evaluate_model(model: Any, data: Names | Text | str | Iterable[str]) -> Scores:
+    """The scores of data under anything with a network, vocabulary, kind and preprocessing."""
+    prepared = as_data(data, model.preprocessing.get("lowercase"))
+    kind = "names" if isinstance(prepared, Names) else "text"
+    if kind != model.kind:
+        raise FastLSTMError(f"this model is one of {model.kind}, and {prepared.source} is {kind}")
+    if isinstance(prepared, Names):
+        return evaluate_names(model.network, NameBatches(prepared, model.vocabulary, EVALUATION_BATCH))
+    return evaluate_text(model.network, prepared.ids(model.vocabulary))
