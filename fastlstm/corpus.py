@@ -86,9 +86,16 @@ class Text:
         """
         vocabulary.require(map(chr, self.codes), self.source)
         dtype = np.min_scalar_type(vocabulary.size - 1)
+        if len(self) * dtype.itemsize <= IN_MEMORY:
+            sink = io.BytesIO()
+            self._write(sink, vocabulary, dtype)
+            return np.frombuffer(sink.getbuffer(), dtype)
+        with tempfile.TemporaryFile() as file:
+            self._write(file, vocabulary, dtype)
+            return np.memmap(file, dtype, "r", shape=(len(self),))
+
+    def _write(self, sink: IO[bytes], vocabulary: Vocabulary, dtype: np.dtype) -> None:
         size = len(self) * dtype.itemsize
-        small = size <= IN_MEMORY
-        sink: IO[bytes] = io.BytesIO() if small else tempfile.TemporaryFile()  # noqa: SIM115, the map keeps it
         try:
             for piece in self._pieces():
                 sink.write(vocabulary.encode(piece, self.source).astype(dtype).data)
@@ -100,9 +107,6 @@ class Text:
             ) from None
         if sink.tell() != size:
             raise FastLSTMError(f"{self.source}: changed while it was read, start again")
-        if isinstance(sink, io.BytesIO):
-            return np.frombuffer(sink.getbuffer(), dtype)
-        return np.memmap(sink, dtype, "r", shape=(len(self),))
 
     def describe(self) -> str:
         """The facts in a line: characters, distinct characters."""

@@ -10,6 +10,7 @@ import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,7 @@ def read_names(
     limit: int | None = None,
     weight: str | int | None = None,
     delimiter: str | None = None,
+    least: int = 2,
 ) -> Names:
     """Names from a table (`.csv`, `.tsv`) or a file of one name a line, also gzipped; `-` is standard input.
 
@@ -169,7 +171,7 @@ def read_names(
     name or a number from 1, by default the one called name, else the first that holds text. `header` says
     whether a table's first row names its columns. `limit` takes only the first rows. `weight` is the column
     that says in what proportion names are drawn. Raises FastLSTMError, with file and line, for bad input and
-    for fewer than two different names.
+    for fewer than `least` different names.
     """
     if limit is not None and limit < 1:
         raise FastLSTMError(f"the limit is {limit}, and 1 row is the least")
@@ -178,17 +180,22 @@ def read_names(
     index, rows, weights = _Index(lowercase), array("i"), array("d")
     with table.located():
         place, weighing = table.choose(column, weight, header)
-        for row in table:
-            rows.append(index[row[place]] if row else -1)
-            if weighing is not None:
-                weights.append(weight_of(row[weighing]) if row else 0)
-            if len(rows) == limit:
-                break
-    weighted = None if weighing is None else weights
+        width = table.width
+        for row in islice(table.rows, limit):
+            if len(row) == width:
+                rows.append(index[row[place]])
+                if weighing is not None:
+                    weights.append(weight_of(row[weighing]))
+            elif row:
+                raise table.ragged(row)
+            else:
+                rows.append(-1)
+                weights.append(0)
+    weighted = None if weight is None else weights
     names = Names._of(index.names, rows, weighted, source.name, table.notes, lowercase)
-    if len(names.distinct) < 2:
+    if len(names.distinct) < least:
         found = f"the only name is {names.distinct[0]!r}" if names.distinct else "there is no name"
-        raise FastLSTMError(f"{source.name}: {found}, and two different names are the least to learn from")
+        raise FastLSTMError(f"{source.name}: {found}, and {least} different names are the least")
     return names
 
 

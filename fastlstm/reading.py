@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import unicodedata
+import weakref
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -49,18 +50,23 @@ class Source:
         self._copy: IO[bytes] | None = None
         try:
             codecs.getincrementaldecoder(encoding)
-            b"".decode(encoding)
-        except (LookupError, UnicodeError):
+            io.TextIOWrapper(io.BytesIO(), encoding)  # refuses what is a codec, but not of text
+        except LookupError:
             raise FastLSTMError(
                 f"there is no text encoding called {encoding!r}; utf-8, latin-1 and utf-16 are some"
             ) from None
         with self._explained():
             if self.path == "-":
-                self._copy = _copied(sys.stdin.buffer)
+                self._keep(sys.stdin.buffer)
             else:
                 with open(self.path, "rb") as stream:
                     if not os.path.isfile(self.path):
-                        self._copy = _copied(stream)
+                        self._keep(stream)
+
+    def _keep(self, stream: IO[bytes]) -> None:
+        self._copy = tempfile.TemporaryFile()  # noqa: SIM115, closed with the Source's end
+        weakref.finalize(self, self._copy.close)
+        shutil.copyfileobj(stream, self._copy, PIECE)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -155,12 +161,6 @@ class Source:
             yield rest
 
 
-def _copied(stream: IO[bytes]) -> IO[bytes]:
-    copy = tempfile.TemporaryFile()  # noqa: SIM115, lives as long as the Source
-    shutil.copyfileobj(stream, copy, PIECE)
-    return copy
-
-
 def preprocessed(pieces: Iterable[str], lowercase: bool) -> Iterator[str]:
     """What `preprocess` makes of the whole text, piece by piece, cut where neither side changes the other."""
     rest = ""
@@ -177,9 +177,9 @@ def preprocessed(pieces: Iterable[str], lowercase: bool) -> Iterator[str]:
 def cutting_point(text: str) -> int:
     """The last place where normal form and lower-casing can stop and start anew; 0 if there is none.
 
-    Before a blank both can (the lower case of a Greek sigma depends on whether its word goes on). In a text
-    without blanks, before a character that never joins the one to its left: one that is neither a mark
-    (category M) nor a Hangul vowel or final consonant.
+    Before a blank both can: the lower case of a Greek sigma depends on whether its word goes on. In a text
+    without blanks, only normal form counts, and the place is before a character that never joins the one to
+    its left: one that is neither a mark (category M) nor a Hangul vowel or final consonant.
     """
     blank = max(text.rfind("\n"), text.rfind(" "))
     if blank > 0:

@@ -9,7 +9,7 @@ import csv
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any
 
@@ -36,27 +36,26 @@ class Table:
     def __init__(self, source: Source, delimiter: str | None, lines: bool) -> None:
         self.source = source
         self.notes: list[str] = []
-        self._begun = 1  # the line at which the row being read begins
-        self._width = 1
-        self._single = lines
+        self.width = 1  # fields in a row
         text = source.lines()
         first = next(text, None)
         if first is None:
             raise FastLSTMError(f"{source.name}: is empty, give a file with a name in each row")
+        self._single = lines
+        self._options: dict[str, Any]
         if lines:
             if "," in first or "\t" in first:
                 self.notes.append("each whole line is taken for a name; to read a table, name its column")
             # A line is one field: `Source` lets no NUL pass.
-            options: dict[str, Any] = {"delimiter": "\0", "quoting": csv.QUOTE_NONE}
+            self._options = {"delimiter": "\0", "quoting": csv.QUOTE_NONE}
         else:
-            options = {"delimiter": delimiter or self._separator(first), "strict": True}
-        try:
-            self._reader = csv.reader(chain([first], text), **options)
-        except (TypeError, ValueError):
-            raise FastLSTMError(
-                f"the delimiter {delimiter!r} must be one character and neither a blank nor a quote"
-            ) from None
-        self._rows: Iterator[list[str]] = self._reader
+            if delimiter is not None and (len(delimiter) != 1 or delimiter in '\0\r\n "'):
+                raise FastLSTMError(
+                    f"the delimiter {delimiter!r} must be one character, no blank and no quote"
+                )
+            self._options = {"delimiter": delimiter or self._separator(first), "strict": True}
+        self._reader = csv.reader(chain([first], text), **self._options)
+        self.rows: Iterator[list[str]] = self._reader  # of data, once `choose` is done; [] if blank
 
     def _separator(self, first: str) -> str:
         usual = "\t" if ".tsv" in self.source.path.lower() else ","
@@ -67,30 +66,34 @@ class Table:
 
     @contextmanager
     def located(self) -> Iterator[None]:
-        """Turn a ValueError about a row into a FastLSTMError with the file and the line."""
+        """Turn a ValueError about the last row into a FastLSTMError with the file and the line."""
         try:
             yield
         except FastLSTMError:
             raise
         except csv.Error as error:
-            raise FastLSTMError(f"{self.source.name}, line {self._begun}: no sound row ({error})") from None
+            line = self._broken_line()
+            raise FastLSTMError(f"{self.source.name}, line {line}: no sound row ({error})") from None
         except ValueError as error:
             line = max(1, self._reader.line_num)
             raise FastLSTMError(f"{self.source.name}, line {line}: {error}") from None
 
-    def __iter__(self) -> Iterator[list[str]]:
-        """The rows of data, all equally wide, an empty list for a blank line; ValueError for a ragged row."""
-        width = self._width
-        for row in self._rows:
-            if len(row) != width and row:
-                raise ValueError(f"{len(row)} fields where the first row has {width}; quote or repair them")
-            yield row
-            self._begun = self._reader.line_num + 1
+    def _broken_line(self) -> int:
+        """Where the row begins that the reader cannot read: an open quote is noticed only at the file's end."""
+        line, reader = 1, csv.reader(self.source.lines(), **self._options)
+        with suppress(csv.Error):
+            for _ in reader:
+                line = reader.line_num + 1
+        return line
+
+    def ragged(self, row: list[str]) -> ValueError:
+        """What is to be raised for a row that has not `width` fields."""
+        return ValueError(f"{len(row)} fields where the first row has {self.width}; quote or repair them")
 
     def choose(
         self, column: str | int | None, weight: str | int | None, header: bool
     ) -> tuple[int, int | None]:
-        """Read the first rows and decide where names and weights are; ValueError if that can't be."""
+        """Read the header, decide which columns hold names and weights; ValueError if that can't be."""
         if self._single:
             return 0, None
         titles: list[str] | None = None
@@ -99,18 +102,17 @@ class Table:
         first = next(filter(None, self._reader), None)
         if first is None:
             raise ValueError("there is a header and no row of data" if titles else "there is no row of data")
-        self._rows = chain([first], self._reader)
-        self._width = len(first if titles is None else titles)
-        if column is None:
-            place = self._guess(titles, first)
-        else:
-            place = _place(column, titles, self._width, "column")
-        return place, None if weight is None else _place(weight, titles, self._width, "weight")
+        self.rows = chain([first], self._reader)
+        self.width = len(first if titles is None else titles)
+        return (
+            self._guess(titles, first) if column is None else _place(column, titles, self.width, "column"),
+            None if weight is None else _place(weight, titles, self.width, "weight"),
+        )
 
     def _guess(self, titles: list[str] | None, first: list[str]) -> int:
         for place, title in enumerate(titles or ()):
             if title.casefold() == "name":
-                if self._width > 1:
+                if self.width > 1:
                     self.notes.append(f"the names are in column {title!r}")
                 return place
         if any(map(_is_number, titles or ())):
@@ -118,7 +120,7 @@ class Table:
                 "the first row holds a number, so it may be no header: then say header=False (--no-header), "
                 "otherwise name the column (--column)"
             )
-        cells = enumerate(first[: self._width])
+        cells = enumerate(first[: self.width])
         place = next((i for i, cell in cells if cell.strip() and not _is_number(cell)), None)
         if place is None:
             raise ValueError("no column holds text, name the one to read (--column)")
@@ -127,7 +129,7 @@ class Table:
                 f"the names are in column {place + 1}, the first with text; its header {titles[place]!r} is "
                 "not taken for a name unless you say header=False (--no-header)"
             )
-        elif self._width > 1:
+        elif self.width > 1:
             self.notes.append(f"the names are in column {place + 1}, the first with text")
         return place
 
