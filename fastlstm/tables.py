@@ -55,7 +55,8 @@ class Table:
                 )
             self._options = {"delimiter": delimiter or self._separator(first), "strict": True}
         self._reader = csv.reader(chain([first], text), **self._options)
-        self.rows: Iterator[list[str]] = self._reader  # of data, once `choose` is done; [] if blank
+        # Once `choose` is done, the rows of data, an empty list for a blank line.
+        self.rows: Iterator[list[str]] = self._reader
 
     def _separator(self, first: str) -> str:
         usual = "\t" if ".tsv" in self.source.path.lower() else ","
@@ -79,7 +80,7 @@ class Table:
             raise FastLSTMError(f"{self.source.name}, line {line}: {error}") from None
 
     def _broken_line(self) -> int:
-        """Where the row begins that the reader cannot read: an open quote is noticed only at the file's end."""
+        """Where the unreadable row begins: an open quote is noticed only at the file's end."""
         line, reader = 1, csv.reader(self.source.lines(), **self._options)
         with suppress(csv.Error):
             for _ in reader:
