@@ -9,6 +9,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from importlib import resources
 from itertools import islice
 from typing import Any
@@ -178,6 +179,7 @@ def read_names(
     source = Source(path, encoding)
     table = Table(source, delimiter, not is_table(path) and column is weight is delimiter is None)
     index, rows, weights = _Index(lowercase), array("i"), array("d")
+    weigh = lru_cache(1 << 16)(weight_of)  # the same few numbers come again and again
     with table.located():
         place, weighing = table.choose(column, weight, header)
         width = table.width
@@ -185,7 +187,7 @@ def read_names(
             if len(row) == width:
                 rows.append(index[row[place]])
                 if weighing is not None:
-                    weights.append(weight_of(row[weighing]))
+                    weights.append(weigh(row[weighing]))
             elif row:
                 raise table.ragged(row)
             else:
