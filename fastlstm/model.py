@@ -10,15 +10,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastlstm.engine import Engine
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_backward, lstm_forward
+from fastlstm.layout import Plan, full_plan, ragged_plan
 from fastlstm.optim import Optimizer
 from fastlstm.parameters import Parameters
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The sizes and options that decide a network's parameters; embedding 0 means one-hot input."""
+    """The sizes and options that decide a network's parameters.
+
+    `embedding` 0 means one-hot inputs. `dropout` acts on every layer's outputs, the last one's too,
+    `embedding_dropout` on the embeddings. `tied` uses the embeddings as output matrix (then E = H).
+    `learned_state` makes the initial states parameters. `forget_bias` is the forget gate's first bias.
+    """
 
     vocabulary: int
     hidden: int = 256
@@ -31,7 +37,25 @@ class Architecture:
     forget_bias: float = 1.0
     dtype: str = "float32"
 
+    def __post_init__(self) -> None:
+        least = {"vocabulary": 1, "hidden": 1, "embedding": 0, "layers": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        for name in ("dropout", "embedding_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.dtype not in ("float32", "float64"):
+            raise FastLSTMError(f"dtype is {self.dtype!r}; it must be float32 or float64")
+        if self.tied and self.embedding != self.hidden:
+            raise FastLSTMError(
+                f"a tied output matrix needs embedding = hidden; they are {self.embedding} and {self.hidden}"
+            )
+        if self.embedding_dropout and not self.embedding:
+            raise FastLSTMError("embedding_dropout with embedding 0: one-hot inputs have no embedding to drop")
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter names and shapes in the order of the flat buffer."""
         V, H, E = self.vocabulary, self.hidden, self.embedding
         shapes: dict[str, tuple[int, ...]] = {}
         if E:
@@ -48,6 +72,7 @@ class Architecture:
         return shapes
 
     def as_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
         return asdict(self)
 
 
@@ -70,7 +95,9 @@ class Metrics(NamedTuple):
 class Network:
     """Parameters, gradients and the compiled passes over them.
 
-    Initial weights: embedding normal(0, 1)·0.1… see `reset`.
+    Initial weights, drawn in the buffer's order from `numpy.random.default_rng(seed)`: embeddings from a standard normal
+    (1/√E when tied), matrices uniformly from ±1/√H, biases zero but for the forget gate's, states zero.
+    A network is not for two threads at once; several networks are.
     """
 
     def __init__(self, architecture: Architecture, seed: int = 0, threads: int | None = None) -> None:
@@ -78,94 +105,137 @@ class Network:
         self.threads = threads
         self.parameters = Parameters(architecture.shapes(), architecture.dtype)
         self.gradients = self.parameters.like()
-        rng = np.random.default_rng(seed)
-        H = architecture.hidden
+        self._initialize(np.random.default_rng(seed))
+        self._engine = Engine(architecture, self.parameters, self.gradients)
+
+    def _initialize(self, rng: np.random.Generator) -> None:
+        H = self.architecture.hidden
         for name, view in self.parameters.items():
             if name == "embedding":
-                view[:] = rng.normal(0, 1, view.shape)
+                view[:] = rng.normal(0, H**-0.5 if self.architecture.tied else 1, view.shape)
             elif name.endswith(".W"):
                 view[:] = rng.uniform(-1, 1, view.shape) / np.sqrt(H)
             elif name.startswith("lstm") and name.endswith(".b"):
-                view[H : 2 * H] = architecture.forget_bias
+                view[H : 2 * H] = self.architecture.forget_bias
 
     def initial_state(self, batch: int) -> State:
+        """The states that a sequence starts from: zero, or the learned ones."""
         a = self.architecture
         if a.learned_state:
-            return State(*(np.repeat(self.parameters[n][:, None], batch, 1) for n in ("h0", "c0")))
-        zero = np.zeros((a.layers, batch, a.hidden), a.dtype)
-        return State(zero, zero.copy())
+            return State(*(np.repeat(self.parameters[name][:, None], batch, 1) for name in ("h0", "c0")))
+        return State(*(np.zeros((a.layers, batch, a.hidden), a.dtype) for _ in range(2)))
 
-    def _head(self):
-        return self.parameters["embedding" if self.architecture.tied else "head.W"]
+    def forward(self, ids: Any, lengths: Any = None, state: State | None = None) -> tuple[np.ndarray, State]:
+        """Logits (T, B, V), zero past a row's length, and the final state; without dropout."""
+        ids, plan, (compact,) = self._prepare(lengths, ids)
+        self._engine.run(plan, compact, None, self._start(plan, state), self.threads)
+        logits = np.zeros((*ids.shape, self.architecture.vocabulary), self.architecture.dtype)
+        real = self._engine.logits[: plan.positions, : self.architecture.vocabulary]
+        if plan.positions == ids.size:
+            logits[...] = real.reshape(logits.shape)
+        else:
+            logits[_active(plan)] = real
+        return logits, self._final(plan)
 
-    def _forward(self, ids, lengths, state):
-        a, p = self.architecture, self.parameters
-        x = p["embedding"][ids] if a.embedding else np.asarray(ids)
-        state = state or self.initial_state(np.shape(ids)[1])
-        caches, hs, cs = [], [], []
-        for layer in range(a.layers):
-            x, (h, c), cache = lstm_forward(
-                x, p[f"lstm.{layer}.W"], p[f"lstm.{layer}.b"], state.h[layer], state.c[layer], lengths
-            )
-            caches.append(cache)
-            hs.append(h)
-            cs.append(c)
-        return x, x @ self._head().T + p["head.b"], caches, State(np.stack(hs), np.stack(cs))
+    def evaluate(
+        self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None
+    ) -> tuple[Metrics, State]:
+        """The loss over all real targets, without dropout, and the final state."""
+        _, plan, compact = self._prepare(lengths, ids, targets)
+        self._engine.run(plan, *compact, self._start(plan, state), self.threads)
+        return self._metrics(plan), self._final(plan)
 
-    def forward(self, ids, lengths=None, state=None) -> tuple[np.ndarray, State]:
-        """Logits (T, B, V) and the final state; no dropout. `lengths` (B,) in non-increasing order."""
-        _, logits, _, state = self._forward(ids, lengths, state)
-        return logits, state
+    def backward(
+        self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None, dropout_key: int | None = None
+    ) -> tuple[Metrics, State]:
+        """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given.
 
-    def _loss(self, ids, targets, lengths, logits):
-        T, B = np.shape(ids)
-        real = np.arange(T)[:, None] < (np.full(B, T) if lengths is None else np.asarray(lengths))
-        z = logits - logits.max(-1, keepdims=True)
-        logp = z - np.log(np.exp(z).sum(-1, keepdims=True))
-        count = int(real.sum())
-        picked = np.take_along_axis(logp, np.asarray(targets)[..., None], -1)[..., 0]
-        loss = float(-picked[real].sum(dtype=np.float64)) / count
-        correct = int((logits.argmax(-1) == targets)[real].sum())
-        return logp, real, Metrics(loss, correct, count)
-
-    def evaluate(self, ids, targets, lengths=None, state=None) -> tuple[Metrics, State]:
-        """The loss without dropout, and the final state."""
-        _, logits, _, state = self._forward(ids, lengths, state)
-        return self._loss(ids, targets, lengths, logits)[2], state
-
-    def backward(self, ids, targets, lengths=None, state=None, dropout_key: int | None = None) -> tuple[Metrics, State]:
-        """Fill `self.gradients` with the gradients of the mean loss.
-
-        `dropout_key` (an integer, different at every step) switches dropout on.
+        `dropout_key`, an integer that differs from step to step, switches dropout on.
         """
-        a, p, g = self.architecture, self.parameters, self.gradients
-        g.flat[:] = 0
-        carried = state is not None
-        out, logits, caches, state = self._forward(ids, lengths, state)
-        logp, real, metrics = self._loss(ids, targets, lengths, logits)
-        d = np.exp(logp)
-        np.put_along_axis(d, np.asarray(targets)[..., None], np.take_along_axis(d, np.asarray(targets)[..., None], -1) - 1, -1)
-        d *= real[..., None] / metrics.count
-        d = d.astype(a.dtype)
-        g["embedding" if a.tied else "head.W"][...] += np.einsum("tbv,tbh->vh", d, out)
-        g["head.b"][:] = d.sum((0, 1))
-        dx = d @ self._head()
-        for layer in reversed(range(a.layers)):
-            grads = lstm_backward(dx, caches[layer])
-            g[f"lstm.{layer}.W"][:], g[f"lstm.{layer}.b"][:] = grads.W, grads.b
-            if a.learned_state and not carried:
-                g["h0"][layer], g["c0"][layer] = grads.h0.sum(0), grads.c0.sum(0)
-            dx = grads.x
-        if a.embedding:
-            np.add.at(g["embedding"], np.asarray(ids)[real], dx[real])
-        return metrics, state
+        _, plan, compact = self._prepare(lengths, ids, targets)
+        self._engine.run(plan, *compact, self._start(plan, state), self.threads, backward=True,
+                         dropout_key=dropout_key, went_on=state is not None)  # fmt: skip
+        return self._metrics(plan), self._final(plan)
 
     def step(
-        self, ids, targets, optimizer: Optimizer, rate: float, lengths=None, state=None, dropout_key: int | None = None
+        self,
+        ids: Any,
+        targets: Any,
+        optimizer: Optimizer,
+        rate: float,
+        lengths: Any = None,
+        state: State | None = None,
+        dropout_key: int | None = None,
     ) -> tuple[Metrics, State]:
-        """One training step: gradients, clipping, update. Parameters stay as they were if the loss is not finite."""
-        metrics, state = self.backward(ids, targets, lengths, state, dropout_key)
-        norm = float("nan")
-        if np.isfinite(metrics.loss):
-            norm = optimizer.update(self.gradients, rate)
-        return metrics._replace(norm=norm), state
+        """One training step: gradients, clipping, update at learning rate `rate`.
+
+        Parameters and moments stay as they were if the loss or the norm is not finite.
+        """
+        _, plan, compact = self._prepare(lengths, ids, targets)
+        numbers = optimizer.begin(rate)
+        self._engine.run(plan, *compact, self._start(plan, state), self.threads, backward=True,
+                         dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, numbers=numbers)  # fmt: skip
+        metrics = self._metrics(plan)._replace(norm=float(self._engine.results[2]))
+        if not (np.isfinite(metrics.loss) and np.isfinite(metrics.norm)):
+            optimizer.steps -= 1
+        return metrics, self._final(plan)
+
+    def _prepare(self, lengths: Any, *arrays: Any) -> tuple[np.ndarray, Plan, list[np.ndarray]]:
+        """Validate ids (and targets) (T, B); a plan, and each array's real positions in order."""
+        whole = [np.asarray(array) for array in arrays]
+        shape, V = whole[0].shape, self.architecture.vocabulary
+        if len(shape) != 2 or 0 in shape:
+            raise FastLSTMError(f"ids have shape {shape}; they must be (T, B) with at least one step and one row")
+        for name, array in zip(("ids", "targets"), whole, strict=False):
+            if array.shape != shape:
+                raise FastLSTMError(f"{name} have shape {array.shape}; ids have {shape}")
+            if array.dtype.kind not in "iu":
+                raise FastLSTMError(f"{name} are {array.dtype}; they must be integers")
+        if lengths is None:
+            plan, keep = full_plan(*shape), None
+        else:
+            plan = ragged_plan(shape[0], checked_lengths(lengths, shape))
+            keep = _active(plan)
+        compact = []
+        for name, array in zip(("ids", "targets"), whole, strict=False):
+            real = np.ascontiguousarray(array.reshape(-1) if keep is None else array[keep], np.int32)
+            if real.min() < 0 or real.max() >= V:
+                bad = int(real.min() if real.min() < 0 else real.max())
+                raise FastLSTMError(f"{name} contain {bad}; with {V} characters they must lie in 0..{V - 1}")
+            compact.append(real)
+        return whole[0], plan, compact
+
+    def _start(self, plan: Plan, state: State | None) -> State | None:
+        a = self.architecture
+        if state is None:
+            return self.initial_state(plan.rows) if a.learned_state else None
+        want = (a.layers, plan.rows, a.hidden)
+        for name, array in zip("hc", state, strict=True):
+            if np.shape(array) != want:
+                raise FastLSTMError(f"state.{name} has shape {np.shape(array)}; it must be (L, B, H) = {want}")
+        return state
+
+    def _metrics(self, plan: Plan) -> Metrics:
+        results = self._engine.results
+        return Metrics(float(results[0]), int(results[1]), plan.positions)
+
+    def _final(self, plan: Plan) -> State:
+        states = [layer.final(plan) for layer in self._engine.layers]
+        return State(np.stack([h for h, _ in states]), np.stack([c for _, c in states]))
+
+
+def checked_lengths(lengths: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Lengths (B,) of 1..T in non-increasing order, as an array."""
+    array = np.asarray(lengths)
+    if array.shape != shape[1:] or array.dtype.kind not in "iu":
+        raise FastLSTMError(f"lengths are {array.dtype} {array.shape}; they must be {shape[1]} integers, one for each row")
+    if array.min() < 1 or array.max() > shape[0]:
+        raise FastLSTMError(f"lengths lie in {array.min()}..{array.max()}; they must lie in 1..{shape[0]}")
+    if (array[1:] > array[:-1]).any():
+        raise FastLSTMError("lengths must not increase from row to row: sort the batch by length, longest first")
+    return array
+
+
+def _active(plan: Plan) -> np.ndarray:
+    """(T, B): which positions are real."""
+    return (plan.start[1:] - plan.start[:-1])[:, None] > np.arange(plan.rows)

@@ -2,18 +2,45 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from fastlstm import workers
 from fastlstm.errors import FastLSTMError
+from fastlstm.kernels.optimizer import (
+    ADAM,
+    BETA1,
+    BETA2,
+    CLIP_NORM,
+    CLIP_VALUE,
+    CORRECTION1,
+    CORRECTION2,
+    DECAY,
+    EPSILON,
+    KIND,
+    MOMENTUM,
+    NUMBERS,
+    PIECE,
+    RATE,
+    SGD,
+    update_program,
+)
+from fastlstm.kernels.records import NETWORK, fill
+from fastlstm.memory import LINE, aligned
 from fastlstm.parameters import Parameters
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How gradients become updates; the defaults are torch.optim's, and 0 switches a clip off."""
+    """How gradients become updates; the defaults are torch.optim's, and 0 switches a clip off.
+
+    Clipping by value comes before clipping by global norm. `weight_decay` is AdamW's, decoupled from the gradients
+    (Loshchilov and Hutter, 2019).
+    """
 
     kind: Literal["sgd", "adam", "adamw"] = "adam"
     momentum: float = 0.0
@@ -27,56 +54,77 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("sgd", "adam", "adamw"):
             raise FastLSTMError(f"optimizer is {self.kind!r}; it must be sgd, adam or adamw")
-        if self.weight_decay and self.kind == "adam":
-            raise FastLSTMError("weight decay with adam: choose adamw, where it is decoupled")
+        if self.weight_decay and self.kind != "adamw":
+            raise FastLSTMError(f"weight decay with {self.kind}: choose adamw, where it is decoupled")
+        if self.momentum and self.kind != "sgd":
+            raise FastLSTMError(f"momentum with {self.kind}: it is an option of sgd")
+        for name in ("weight_decay", "clip_value", "clip_norm", "epsilon"):
+            if not getattr(self, name) >= 0:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must not be negative")
+        for name in ("momentum", "beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
 
-    def as_dict(self) -> dict[str, float | str]:
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
         return asdict(self)
 
 
 class Optimizer:
     """An optimiser's configuration, moments and step count for one set of parameters.
 
-    `moments` holds "m" and "v" (Adam, AdamW), "m" (SGD with momentum) or nothing.
+    `moments` holds "m" and, for Adam and AdamW, "v". `decays` names the parameters that weight decay pulls on: by default
+    the matrices, not biases, embeddings or initial states.
     """
 
-    def __init__(self, parameters: Parameters, config: OptimizerConfig | None = None) -> None:
+    def __init__(
+        self, parameters: Parameters, config: OptimizerConfig | None = None, decays: Iterable[str] | None = None
+    ) -> None:
         self.config = config or OptimizerConfig()
         self.parameters = parameters
         self.steps = 0
-        kind = self.config.kind
-        names = ("m", "v") if kind != "sgd" else (("m",) if self.config.momentum else ())
-        self.moments = {name: parameters.like() for name in names}
-        # Decoupled decay pulls on weight matrices alone: not on biases, embeddings or initial states.
-        self.decays = [name for name in parameters if name.endswith(".W")]
+        self.moments = {name: parameters.like() for name in (("m",) if self.config.kind == "sgd" else ("m", "v"))}
+        self.decays = [name for name in parameters if name.endswith(".W")] if decays is None else list(decays)
+        self.pieces = self._pieces()
 
-    def update(self, gradients: Parameters, rate: float) -> float:
-        """Clip `gradients` in place, move the parameters at learning rate `rate`, return the norm before clipping."""
-        c, g = self.config, gradients.flat
-        norm = float(np.sqrt(np.square(g, dtype=np.float64).sum()))
-        if c.clip_value:
-            np.clip(g, -c.clip_value, c.clip_value, out=g)
-            clipped = float(np.sqrt(np.square(g, dtype=np.float64).sum()))
-        else:
-            clipped = norm
-        if c.clip_norm and clipped > c.clip_norm:
-            g *= c.clip_norm / (clipped + 1e-6)
+    def _pieces(self) -> np.ndarray:
+        """Offset, length and whether decayed, of each piece of the flat buffer that is updated as one atom."""
+        line = LINE // self.parameters.flat.dtype.itemsize
+        pieces = []
+        for name, shape in self.parameters.shapes.items():
+            start, whole = self.parameters.offsets[name], -(-math.prod(shape) // line) * line
+            for offset in range(0, whole, PIECE):
+                pieces.append((start + offset, min(PIECE, whole - offset), name in self.decays))
+        return np.array(pieces, np.int64)
+
+    def begin(self, rate: float) -> np.ndarray:
+        """Count a step; the numbers that the kernels need for it, float64."""
+        c, numbers = self.config, np.zeros(NUMBERS)
         self.steps += 1
-        p = self.parameters.flat
-        if c.weight_decay:
-            for name in self.decays:
-                self.parameters[name][...] *= 1 - rate * c.weight_decay
-        if c.kind == "sgd":
-            if c.momentum:
-                m = self.moments["m"].flat
-                m *= c.momentum
-                m += g
-                g = m
-            p -= rate * g
-            return norm
-        m, v = self.moments["m"].flat, self.moments["v"].flat
-        m += (1 - c.beta1) * (g - m)
-        v += (1 - c.beta2) * (g * g - v)
-        correction1, correction2 = 1 - c.beta1**self.steps, 1 - c.beta2**self.steps
-        p -= (rate / correction1) * m / (np.sqrt(v / correction2) + c.epsilon)
-        return norm
+        numbers[KIND] = SGD if c.kind == "sgd" else ADAM
+        numbers[CLIP_VALUE] = c.clip_value or np.inf
+        numbers[CLIP_NORM] = c.clip_norm
+        numbers[RATE] = rate
+        numbers[MOMENTUM] = c.momentum
+        numbers[BETA1], numbers[BETA2], numbers[EPSILON] = c.beta1, c.beta2, c.epsilon
+        numbers[DECAY] = c.weight_decay
+        numbers[CORRECTION1], numbers[CORRECTION2] = 1 - c.beta1**self.steps, 1 - c.beta2**self.steps
+        return numbers
+
+    def update(self, gradients: Parameters, rate: float, threads: int | None = None) -> float:
+        """Clip `gradients`, move the parameters at learning rate `rate`, return the norm before clipping by norm.
+
+        Clipping by value is done in `gradients` itself. A norm that is not finite changes nothing.
+        """
+        numbers, record = self.begin(rate), np.zeros(1, NETWORK)
+        line = LINE // gradients.flat.dtype.itemsize
+        partial, results = np.zeros(len(self.pieces)), np.zeros(3)
+        scratch = aligned(len(self.pieces) * line, gradients.flat.dtype)
+        v = self.moments.get("v")
+        fill(record[0], p=self.parameters.flat, g=gradients.flat, m=self.moments["m"].flat, v=v and v.flat,
+             pieces=len(self.pieces), piece=self.pieces, numbers=numbers, partial=partial, coefficients=scratch,
+             results=results)  # fmt: skip
+        workers.run(update_program, record, self.parameters.flat, threads=threads, work=10.0 * gradients.flat.size)
+        if not np.isfinite(results[2]):
+            self.steps -= 1
+        return float(results[2])

@@ -11,24 +11,27 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from fastlstm.memory import LINE, aligned
 
 class Parameters:
     """Named views of one flat buffer, in the order of `shapes`, zero at first.
 
+    Every array begins on a cache line; the gaps are zero and stay zero under every optimiser.
+
     >>> p = Parameters({"W": (2, 3), "b": (2,)}, "float64")
     >>> p["b"][:] = 1
-    >>> p.flat.tolist()
-    [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    >>> p.flat.sum()
+    np.float64(2.0)
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str | np.dtype) -> None:
         self.shapes = dict(shapes)
         self.offsets: dict[str, int] = {}
-        size = 0
+        size, step = 0, LINE // np.dtype(dtype).itemsize
         for name, shape in self.shapes.items():
             self.offsets[name] = size
-            size += math.prod(shape)
-        self.flat = np.zeros(size, dtype)
+            size += -(-math.prod(shape) // step) * step
+        self.flat = aligned(size, dtype)
         self._views = {
             name: self.flat[start : start + math.prod(self.shapes[name])].reshape(self.shapes[name])
             for name, start in self.offsets.items()

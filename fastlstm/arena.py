@@ -1,0 +1,53 @@
+"""Where activations live: arrays that are allocated once, aligned, zero in their padding, and used again and again."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastlstm.kernels.records import address
+from fastlstm.memory import LINE, aligned
+
+
+def whole_lines(size: int, dtype: np.dtype) -> int:
+    """`size` elements rounded up to whole cache lines."""
+    line = LINE // dtype.itemsize
+    return -(-size // line) * line
+
+
+def row_stride(size: int, dtype: np.dtype) -> int:
+    """Elements from row to row: an odd number of cache lines, so that a column's elements spread over all cache sets."""
+    line = LINE // dtype.itemsize
+    return (-(-size // line) | 1) * line
+
+
+class Arena:
+    """Named arrays that only grow; a grown or reshaped one starts from zero again.
+
+    Rows keep their stride, so the padding past their real units stays zero from batch to batch.
+    """
+
+    # Bytes kept free on either side of every array; the tests fill and check them.
+    guard = 0
+
+    def __init__(self, dtype: str | np.dtype) -> None:
+        self.dtype = np.dtype(dtype)
+        self.arrays: dict[str, np.ndarray] = {}
+        self.backing: dict[str, np.ndarray] = {}
+
+    def take(self, name: str, *shape: int, dtype: str | np.dtype | None = None) -> np.ndarray:
+        """The array `name` of at least this shape's rows; all dimensions but the first are as asked for."""
+        kind = np.dtype(dtype or self.dtype)
+        have = self.arrays.get(name)
+        if have is not None and have.shape[1:] == shape[1:] and have.shape[0] >= shape[0]:
+            return have
+        size = math.prod(shape)
+        pad = -(-self.guard // kind.itemsize)
+        self.backing[name] = aligned(size + 2 * pad, kind)
+        self.arrays[name] = self.backing[name][pad : pad + size].reshape(shape)
+        return self.arrays[name]
+
+    def address(self, name: str, *shape: int, dtype: str | np.dtype | None = None) -> int:
+        """Where `take` of the same arguments begins."""
+        return address(self.take(name, *shape, dtype=dtype))

@@ -1,0 +1,278 @@
+"""One LSTM layer over a batch: packing, inputs, the recurrence forward and backward, and its weights' gradients.
+
+Rows are sequences, and a group of rows goes through all its steps alone: nothing here depends on other rows.
+"""
+
+from __future__ import annotations
+
+from fastlstm.kernels.compile import inner
+from fastlstm.kernels.product import line, pack_columns, pack_row, product
+from fastlstm.simd.memory import at, ids_pointer, pointer
+from fastlstm.simd.routines import add, copy, lstm_cell, lstm_cell_backward
+
+# Rows of a product over many positions at a time: they stay in the L2 cache while the panels pass.
+SPAN = 120
+# Units of a weight gradient's atom.
+UNITS = 64
+
+
+@inner
+def blocks(layer, like):
+    """How many lines of units a layer has: the atoms of its packing."""
+    return layer.padded // line(pointer(layer.w_h, like))
+
+
+@inner
+def pack_block(layer, block, vocabulary, e, embedding, like):
+    """Pack everything that belongs to the units of one line: panels, transposed panels, bias, table columns."""
+    w_h, w_x, b = pointer(layer.w_h, like), pointer(layer.w_x, like), pointer(layer.b, like)
+    across, hidden, padded = line(w_h), layer.hidden, layer.padded
+    first = block * across
+    units = min(across, hidden - first)
+    for gate in range(4):
+        row = gate * hidden + first
+        panel = gate * (padded // across) + block
+        column = gate * padded + first
+        bias = at(pointer(layer.bias, like), column)
+        for u in range(units):
+            bias[u] = b[row + u]
+        forward_h = at(pointer(layer.forward_h, like), panel * hidden * across)
+        pack_columns(forward_h, at(w_h, row * layer.w_h_row), layer.w_h_row, units, hidden)
+        forward_x = at(pointer(layer.forward_x, like), panel * layer.width * across)
+        pack_columns(forward_x, at(w_x, row * layer.w_x_row), layer.w_x_row, units, layer.width)
+        for u in range(units):
+            if layer.backward_h:
+                target = at(pointer(layer.backward_h, like), (column + u) * across)
+                pack_row(target, 4 * padded * across, at(w_h, (row + u) * layer.w_h_row), hidden)
+            if layer.backward_x:
+                target = at(pointer(layer.backward_x, like), (column + u) * across)
+                pack_row(target, 4 * padded * across, at(w_x, (row + u) * layer.w_x_row), layer.width)
+        if layer.table:
+            table = at(pointer(layer.table, like), column)
+            for v in range(vocabulary):
+                copy(at(table, v * layer.gates_row), bias, across)
+            if embedding:
+                product(table, layer.gates_row, pointer(e, like), embedding, 1, forward_x, across, 0,
+                        vocabulary, embedding, across, 1, 0)  # fmt: skip
+            else:
+                for v in range(vocabulary):
+                    add(at(table, v * layer.gates_row), at(forward_x, v * across), across)
+
+
+@inner
+def spans(batch, first, last):
+    """How many runs of consecutive positions the rows first..last are made of."""
+    if first == 0 and last == batch.rows:
+        return -(-batch.positions // SPAN)
+    return batch.steps
+
+
+@inner
+def span(batch, first, last, i):
+    """The first position and the length of run i; the length may be 0."""
+    if first == 0 and last == batch.rows:
+        return i * SPAN, min(SPAN, batch.positions - i * SPAN)
+    start = ids_pointer(batch.start)
+    active = start[i + 1] - start[i]
+    return start[i] + first, max(0, min(last, active) - first)
+
+
+@inner
+def active_rows(batch, t, first, last):
+    """How many of the rows first..last are active at step t; 0 outside the sequence."""
+    if t < 0 or t >= batch.steps:
+        return 0
+    start = ids_pointer(batch.start)
+    return max(0, min(last, start[t + 1] - start[t]) - first)
+
+
+@inner
+def inputs_forward(batch, layer, first, last, like):
+    """The gates' arguments from the inputs: table rows, or bias + x · W_xᵀ."""
+    gates = pointer(layer.gates, like)
+    across, whole = line(gates), 4 * layer.padded
+    ids = ids_pointer(batch.ids)
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        if layer.table:
+            table = pointer(layer.table, like)
+            for n in range(position, position + rows):
+                copy(at(gates, n * layer.gates_row), at(table, ids[n] * layer.gates_row), whole)
+        elif rows:
+            for n in range(position, position + rows):
+                copy(at(gates, n * layer.gates_row), pointer(layer.bias, like), whole)
+            x = at(pointer(layer.x, like), position * layer.x_row)
+            product(at(gates, position * layer.gates_row), layer.gates_row, x, layer.x_row, 1,
+                    pointer(layer.forward_x, like), across, layer.width * across,
+                    rows, layer.width, whole, 1, 0)  # fmt: skip
+
+
+@inner
+def forward_rows(batch, layer, first, last, like):
+    """The recurrence of the rows first..last through all their steps; the gates hold the inputs' share."""
+    gates, h, c = pointer(layer.gates, like), pointer(layer.h, like), pointer(layer.c, like)
+    across, padded = line(gates), layer.padded
+    start = ids_pointer(batch.start)
+    for s in range(batch.steps):
+        t = s if layer.step > 0 else batch.steps - 1 - s
+        rows = active_rows(batch, t, first, last)
+        if rows == 0:
+            continue
+        before = t - layer.step
+        carried = min(rows, active_rows(batch, before, first, last))
+        position = start[t] + first
+        for part in range(2):
+            # Rows that go on from the step before, then rows that begin.
+            low, high = (0, carried) if part == 0 else (carried, rows)
+            if high == low:
+                continue
+            source = (batch.rows + start[before] + first if part == 0 else first) + low
+            if part == 0 or layer.carried:
+                product(at(gates, (position + low) * layer.gates_row), layer.gates_row,
+                        at(h, source * layer.h_row), layer.h_row, 1,
+                        pointer(layer.forward_h, like), across, layer.hidden * across,
+                        high - low, layer.hidden, 4 * padded, 1, 0)  # fmt: skip
+            for r in range(high - low):
+                n = position + low + r
+                lstm_cell(at(gates, n * layer.gates_row), at(c, (source + r) * layer.h_row),
+                          at(c, (batch.rows + n) * layer.h_row), at(h, (batch.rows + n) * layer.h_row),
+                          padded, padded)  # fmt: skip
+
+
+@inner
+def backward_rows(batch, layer, first, last, like):
+    """The recurrence backwards: dh and dc of the rows first..last become the gradients of the gates' arguments."""
+    gates, c = pointer(layer.gates, like), pointer(layer.c, like)
+    dh, dc = pointer(layer.dh, like), pointer(layer.dc, like)
+    across, padded = line(gates), layer.padded
+    back = pointer(layer.backward_h, like)
+    start = ids_pointer(batch.start)
+    for s in range(batch.steps):
+        t = batch.steps - 1 - s if layer.step > 0 else s
+        rows = active_rows(batch, t, first, last)
+        if rows == 0:
+            continue
+        before, after = t - layer.step, t + layer.step
+        position = start[t] + first
+        goes_on = min(rows, active_rows(batch, after, first, last))
+        if goes_on:
+            product(at(dh, position * layer.h_row), layer.h_row,
+                    at(gates, (start[after] + first) * layer.gates_row), layer.gates_row, 1,
+                    back, across, 4 * padded * across, goes_on, 4 * padded, padded, 1, 0)  # fmt: skip
+        if layer.dh_n:
+            for r in range(goes_on, rows):
+                add(at(dh, (position + r) * layer.h_row), at(pointer(layer.dh_n, like), (first + r) * layer.h_row), padded)
+        carried = min(rows, active_rows(batch, before, first, last))
+        for r in range(rows):
+            source = (batch.rows + start[before] if r < carried else 0) + first + r
+            n = position + r
+            lstm_cell_backward(at(gates, n * layer.gates_row), at(c, source * layer.h_row),
+                               at(c, (batch.rows + n) * layer.h_row), at(dh, n * layer.h_row),
+                               at(dc, (first + r) * layer.h_row), padded, padded)  # fmt: skip
+        if layer.dh0 and carried < rows:
+            dh0 = at(pointer(layer.dh0, like), (first + carried) * layer.h_row)
+            product(dh0, layer.h_row, at(gates, (position + carried) * layer.gates_row), layer.gates_row, 1,
+                    back, across, 4 * padded * across, rows - carried, 4 * padded, padded, 0, 0)  # fmt: skip
+
+
+@inner
+def inputs_backward(batch, layer, first, last, like):
+    """dx = gradients of the gates' arguments · W_x, for the rows first..last."""
+    gates = pointer(layer.gates, like)
+    across, padded = line(gates), layer.padded
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        if rows:
+            dx = at(pointer(layer.dx, like), position * layer.x_row)
+            product(dx, layer.x_row, at(gates, position * layer.gates_row), layer.gates_row, 1,
+                    pointer(layer.backward_x, like), across, 4 * padded * across,
+                    rows, 4 * padded, layer.width, 0, 0)  # fmt: skip
+
+
+@inner
+def gradient_atoms(layer):
+    """How many atoms a layer's weight gradients have: so many units of one gate each."""
+    return 4 * -(-layer.hidden // UNITS)
+
+
+@inner
+def weight_gradients(batch, layer, atom, vocabulary, e, e_row, embedding, like):
+    """dW_h, dW_x and db of one atom's units, each a sum over all positions in their order."""
+    gate, first = atom % 4, atom // 4 * UNITS
+    units = min(UNITS, layer.hidden - first)
+    gates, h = pointer(layer.gates, like), pointer(layer.h, like)
+    across = line(gates)
+    row, column = gate * layer.hidden + first, gate * layer.padded + first
+    whole = -(-units // across) * across
+    d_gates = at(gates, column)
+    dw_h = at(pointer(layer.dw_h, like), row * layer.w_h_row)
+    begun = recurrent_gradient(batch, layer, dw_h, d_gates, h, units, across, 0, like)
+    if not begun:
+        for u in range(units):
+            for j in range(layer.hidden):
+                dw_h[u * layer.w_h_row + j] = 0
+    dw_x = at(pointer(layer.dw_x, like), row * layer.w_x_row)
+    db_row = at(pointer(layer.db_row, like), column)
+    for u in range(whole):
+        db_row[u] = 0
+    if layer.table:
+        d_table = at(pointer(layer.d_table, like), column)
+        table_gradient(batch, layer, d_table, d_gates, vocabulary, whole)
+        for v in range(vocabulary):
+            add(db_row, at(d_table, v * layer.gates_row), whole)
+        if embedding:
+            product(dw_x, layer.w_x_row, d_table, 1, layer.gates_row, pointer(e, like), e_row, across,
+                    units, vocabulary, embedding, 0, 1)  # fmt: skip
+        else:
+            for u in range(units):
+                for v in range(vocabulary):
+                    dw_x[u * layer.w_x_row + v] = d_table[v * layer.gates_row + u]
+    else:
+        for n in range(batch.positions):
+            add(db_row, at(d_gates, n * layer.gates_row), whole)
+        product(dw_x, layer.w_x_row, d_gates, 1, layer.gates_row, pointer(layer.x, like), layer.x_row, across,
+                units, batch.positions, layer.width, 0, 1)  # fmt: skip
+    db = at(pointer(layer.db, like), row)
+    for u in range(units):
+        db[u] = db_row[u]
+
+
+@inner
+def recurrent_gradient(batch, layer, dw_h, d_gates, h, units, across, begun, like):
+    """dW_h += d_gatesᵀ · h_before, in runs of positions whose states before lie at one distance; 1 if there were any."""
+    start = ids_pointer(batch.start)
+    run, length, source = 0, 0, 0
+    for i in range(2 * batch.steps + 1):
+        t, part = i // 2, i % 2
+        low, high, state = 0, 0, 0
+        if t < batch.steps:
+            rows = start[t + 1] - start[t]
+            before = t - layer.step
+            carried = min(rows, active_rows(batch, before, 0, batch.rows))
+            if part == 0:
+                low, high, state = 0, carried, batch.rows + (start[before] if carried else 0)
+            else:
+                low, high, state = carried, rows if layer.carried else carried, carried
+            if high > low and length and start[t] + low == run + length and state - (start[t] + low) == source - run:
+                length += high - low
+                continue
+            if high == low:
+                continue
+        if length:
+            product(dw_h, layer.w_h_row, at(d_gates, run * layer.gates_row), 1, layer.gates_row,
+                    at(h, source * layer.h_row), layer.h_row, across, units, length, layer.hidden, begun, 1)  # fmt: skip
+            begun = 1
+        if t < batch.steps:
+            run, length, source = start[t] + low, high - low, state
+    return begun
+
+
+@inner
+def table_gradient(batch, layer, d_table, d_gates, vocabulary, whole):
+    """d_table[v] = the sum of d_gates over the positions whose id is v."""
+    ids = ids_pointer(batch.ids)
+    for v in range(vocabulary):
+        for u in range(whole):
+            d_table[v * layer.gates_row + u] = 0
+    for n in range(batch.positions):
+        add(at(d_table, ids[n] * layer.gates_row), at(d_gates, n * layer.gates_row), whole)

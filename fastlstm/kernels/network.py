@@ -1,0 +1,236 @@
+"""The whole training step as one program: pack, groups of rows, weight gradients, norm, update."""
+
+from __future__ import annotations
+
+from fastlstm.kernels.compile import inner, kernel
+from fastlstm.kernels.dropout import drop
+from fastlstm.kernels.head import (
+    head_atoms,
+    head_backward,
+    head_gradients,
+    logits_forward,
+    loss_rows,
+    pack_head,
+)
+from fastlstm.kernels.layer import (
+    backward_rows,
+    blocks,
+    forward_rows,
+    gradient_atoms,
+    inputs_backward,
+    inputs_forward,
+    pack_block,
+    span,
+    spans,
+    weight_gradients,
+)
+from fastlstm.kernels.optimizer import run_update
+from fastlstm.kernels.product import line, product
+from fastlstm.kernels.tickets import draw, finish, wait
+from fastlstm.simd.memory import (
+    at,
+    floats_pointer,
+    flush_denormals,
+    ids_pointer,
+    pointer,
+    restore,
+)
+
+# Rows of the embedding's gradient in one atom.
+CHARACTERS = 32
+
+
+@inner
+def embed_rows(network, like):
+    """Copy the embeddings to rows of whole lines."""
+    e, size = pointer(network.e, like), network.embedding
+    rows = pointer(network.e_rows, like)
+    for v in range(network.vocabulary):
+        for k in range(size):
+            at(rows, v * network.e_row)[k] = e[v * size + k]
+
+
+@inner
+def gather(batch, layer, network, first, last, like):
+    """The first layer's inputs: each position's embedding, after dropout."""
+    x, e, ids = pointer(layer.x, like), pointer(network.e, like), ids_pointer(batch.ids)
+    size = network.embedding
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        for n in range(position, position + rows):
+            for k in range(size):
+                x[n * layer.x_row + k] = e[ids[n] * size + k]
+        if network.embedding_keep:
+            drop(x, x, layer.x_row, position, rows, size, network.embedding_keep, network.embedding_key)
+
+
+@inner
+def drop_rows(batch, layer, target, source, keep, first, last):
+    """Dropout of a layer's outputs, or of their gradients, for the rows first..last."""
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        drop(target, source, layer.h_row, position, rows, layer.hidden, keep, layer.key)
+
+
+@inner
+def group_forward(batch, layers, head, network, group, first, last, like):
+    """The rows first..last from ids to logits, and on to losses."""
+    for l in range(network.layers):
+        layer = layers[l]
+        if l == 0 and network.gathered:
+            gather(batch, layer, network, first, last, like)
+        inputs_forward(batch, layer, first, last, like)
+        forward_rows(batch, layer, first, last, like)
+        if layer.dropped:
+            h = at(pointer(layer.h, like), batch.rows * layer.h_row)
+            drop_rows(batch, layer, pointer(layer.dropped, like), h, network.keep, first, last)
+    top = layers[network.layers - 1]
+    logits_forward(batch, head, top, first, last, like)
+    if network.losses:
+        loss_rows(batch, head, group, first, last, like)
+
+
+@inner
+def group_backward(batch, layers, head, network, first, last, like):
+    """The rows first..last from the losses down to the gradients of every gate's argument."""
+    head_backward(batch, head, layers[network.layers - 1], first, last, like)
+    for below in range(network.layers):
+        layer = layers[network.layers - 1 - below]
+        if layer.dropped:
+            dh = pointer(layer.dh, like)
+            drop_rows(batch, layer, dh, dh, network.keep, first, last)
+        backward_rows(batch, layer, first, last, like)
+        if layer.dx:
+            inputs_backward(batch, layer, first, last, like)
+
+
+@inner
+def embedding_gradient(batch, layer, network, atom, like):
+    """The gradients of some characters' embeddings; a tied output matrix has left its share there before."""
+    size, first = network.embedding, atom * CHARACTERS
+    de = at(pointer(network.de, like), first * size)
+    rows = min(CHARACTERS, network.vocabulary - first)
+    across = line(de)
+    if not network.gathered:
+        d_table = at(pointer(layer.d_table, like), first * layer.gates_row)
+        product(de, size, d_table, layer.gates_row, 1, pointer(layer.backward_x, like), across, 4 * layer.padded * across,
+                rows, 4 * layer.padded, size, network.tied, 1)  # fmt: skip
+        return
+    ids, dx = ids_pointer(batch.ids), pointer(layer.dx, like)
+    if not network.tied:
+        for k in range(rows * size):
+            de[k] = 0
+    for n in range(batch.positions):
+        if first <= ids[n] < first + rows:
+            if network.embedding_keep:
+                drop(dx, dx, layer.x_row, n, 1, size, network.embedding_keep, network.embedding_key)
+            row, to = at(dx, n * layer.x_row), at(de, (ids[n] - first) * size)
+            for k in range(size):
+                to[k] += row[k]
+
+
+@inner
+def state_gradients(batch, layers, network, like):
+    """The gradients of learned initial states: sums over the rows in their order."""
+    dh0, dc0 = pointer(network.dh0, like), pointer(network.dc0, like)
+    for l in range(network.layers):
+        layer = layers[l]
+        H = layer.hidden
+        for u in range(H):
+            dh0[l * H + u] = 0
+            dc0[l * H + u] = 0
+        if network.learned > 1:
+            # The batch went on from carried states: the learned ones took no part.
+            continue
+        for b in range(batch.rows):
+            dh, dc = at(pointer(layer.dh0, like), b * layer.h_row), at(pointer(layer.dc, like), b * layer.h_row)
+            for u in range(H):
+                dh0[l * H + u] += dh[u]
+                dc0[l * H + u] += dc[u]
+
+
+@inner
+def summarize(batch, head, network):
+    """The mean loss and how many argmaxes are right, summed over positions in their order."""
+    losses, correct = floats_pointer(head.losses), ids_pointer(head.correct)
+    total, hits = 0.0, 0
+    for n in range(batch.positions):
+        total += losses[n]
+        hits += correct[n]
+    results = floats_pointer(network.results)
+    results[0] = total / batch.positions
+    results[1] = hits
+
+
+@inner
+def run_network(batch, layers, head, network, like, board):
+    """All phases; see `tickets` for how workers share them."""
+    bounds = ids_pointer(batch.bounds)
+    end, ticket = 0, draw(board)
+    for l in range(network.layers):
+        begin, end = end, end + blocks(layers[l], like)
+        while ticket < end:
+            pack_block(layers[l], ticket - begin, network.vocabulary, network.e, network.embedding, like)
+            ticket = finish(board)
+    end += 1
+    if ticket < end:
+        pack_head(head, layers[network.layers - 1].hidden, like)
+        if network.e_rows:
+            embed_rows(network, like)
+        ticket = finish(board)
+
+    wait(board, end)
+    begin, end = end, end + batch.groups
+    while ticket < end:
+        group = ticket - begin
+        first, last = bounds[group], bounds[group + 1]
+        group_forward(batch, layers, head, network, group, first, last, like)
+        if network.backward:
+            group_backward(batch, layers, head, network, first, last, like)
+        ticket = finish(board)
+    if not network.backward:
+        if network.losses:
+            end += 1
+            if ticket < end:
+                wait(board, end - 1)
+                summarize(batch, head, network)
+                ticket = finish(board)
+        wait(board, end)
+        return
+
+    wait(board, end)
+    top = layers[network.layers - 1]
+    for l in range(network.layers):
+        begin, end = end, end + gradient_atoms(layers[l])
+        while ticket < end:
+            weight_gradients(batch, layers[l], ticket - begin, network.vocabulary, network.e_rows, network.e_row,
+                             network.embedding, like)  # fmt: skip
+            ticket = finish(board)
+    begin, end = end, end + head_atoms(top)
+    while ticket < end:
+        head_gradients(batch, head, top, ticket - begin, like)
+        ticket = finish(board)
+    end += 1
+    if ticket < end:
+        summarize(batch, head, network)
+        if network.learned:
+            state_gradients(batch, layers, network, like)
+        ticket = finish(board)
+
+    wait(board, end)
+    if network.embedding:
+        begin, end = end, end + -(-network.vocabulary // CHARACTERS)
+        while ticket < end:
+            embedding_gradient(batch, layers[0], network, ticket - begin, like)
+            ticket = finish(board)
+        wait(board, end)
+    if network.pieces:
+        run_update(network, like, board, ticket, end)
+
+
+@kernel
+def network_program(batch, layers, head, network, like, board):
+    """Forward, and as the records ask: losses, gradients, an update. Arrays of one record each, `layers` of L."""
+    saved = flush_denormals()
+    run_network(batch[0], layers, head[0], network[0], like, board)
+    restore(saved)

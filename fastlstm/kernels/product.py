@@ -1,0 +1,121 @@
+"""The one product of the engine, and how matrices are packed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.extending import intrinsic
+
+from fastlstm.kernels.compile import inner
+from fastlstm.simd.memory import at
+from fastlstm.simd.routines import copy, transpose
+from fastlstm.simd.target import Target, target
+from fastlstm.simd.tiles import tile
+from fastlstm.simd.vector import pointer_bits
+
+# So many steps of the depth are summed in registers before the next columns: a panel of them stays in the L1 cache.
+DEPTH = 256
+
+
+def of_target(value: Callable[[Target], int]) -> Any:
+    """A function of a pointer that is a constant of its element type's target."""
+
+    @intrinsic
+    def constant(typingctx: Any, like: Any) -> Any:
+        number = value(target(pointer_bits(like)))
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+            return ir.IntType(64)(number)
+
+        return types.int64(like), generate
+
+    return constant
+
+
+lanes = of_target(lambda t: t.lanes)
+line = of_target(lambda t: t.line)
+tile_rows = of_target(lambda t: t.rows)
+tile_vectors = of_target(lambda t: t.vectors)
+wide_1 = of_target(lambda t: t.wide(1))
+wide_2 = of_target(lambda t: t.wide(2))
+wide_3 = of_target(lambda t: t.wide(3))
+
+
+@inner
+def tile_width(like, rows):
+    """Vectors of the widest tile for so many rows."""
+    if rows == 1:
+        return wide_1(like)
+    if rows == 2:
+        return wide_2(like)
+    if rows == 3:
+        return wide_3(like)
+    return tile_vectors(like)
+
+
+@inner
+def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load, exact):
+    """C (rows, columns) = [C +] A · B, summed over depth in ascending order.
+
+    A has row and depth strides a_row and a_k; B lies in panels of `line` columns, b_panel apart, of depth stride b_k
+    (a plain matrix has b_panel = line). Without `exact`, C has room up to a whole vector; with it, nothing is
+    touched past its columns. B is always read in whole vectors.
+    """
+    size = lanes(c)
+    per_panel = line(c) // size
+    full = columns // size if exact else -(-columns // size)
+    rest = columns % size if exact else 0
+    width = tile_width(c, rows)
+    parts = max(1, -(-rows // tile_rows(c)))
+    for k in range(0, max(depth, 1), DEPTH):
+        now = min(DEPTH, depth - k)
+        go_on = 1 if load or k else 0
+        j = 0
+        while j < full or (j == full and rest):
+            vectors = width if full - j >= width else min(full - j, tile_vectors(c))
+            cut = 0
+            if j == full:
+                vectors = cut = 1
+            b_here = at(b, (j // per_panel) * b_panel + (j % per_panel) * size + k * b_k)
+            done = 0
+            for part in range(parts):
+                # Heights as equal as can be.
+                height = rows // parts + (1 if part < rows % parts else 0)
+                a_here = at(a, done * a_row + k * a_k)
+                c_here = at(c, done * c_row + j * size)
+                tile(height, vectors, cut, a_here, a_row, a_k, b_here, b_k, b_panel, c_here, c_row, now, go_on, rest)
+                done += height
+            j += vectors
+
+
+@inner
+def pack_columns(panel, source, source_row, rows, depth):
+    """panel[k, r] = source[r, k] for `rows` <= line rows: a panel of the transposed matrix."""
+    size, across = lanes(panel), line(panel)
+    for r in range(0, rows, size):
+        if r + size <= rows:
+            whole = depth // size * size
+            for k in range(0, whole, size):
+                transpose(at(panel, k * across + r), at(source, r * source_row + k), source_row, across)
+            first, last = whole, r + size
+        else:
+            first, last = 0, rows
+        for k in range(first, depth):
+            for i in range(r, last):
+                panel[k * across + i] = source[i * source_row + k]
+
+
+@inner
+def pack_row(panels, panel_size, source, columns):
+    """Spread one row of `columns` elements over the same row of consecutive panels."""
+    across = line(panels)
+    for j in range(0, columns, across):
+        panel = at(panels, j // across * panel_size)
+        if j + across <= columns:
+            copy(panel, at(source, j), across)
+        else:
+            for i in range(columns - j):
+                panel[i] = source[j + i]

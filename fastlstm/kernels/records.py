@@ -1,0 +1,99 @@
+"""What the programs are told: one record each for the batch, a layer, the output layer and the network.
+
+A field is a count, or the address of an array (0: there is none). Letters: T steps, B rows (sequences), N positions
+(real, unpadded), H hidden units, I input width, V characters, E embedding size. A position is the row `start[t] + b`
+of a compact array: rows are sorted by length, so those active at step t are the first `start[t + 1] - start[t]`.
+`Hp`, `Ip` … are sizes rounded up to whole cache lines; what lies past the real units is zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def record(*fields: str) -> np.dtype:
+    return np.dtype([(field, np.int64) for field in fields])
+
+
+BATCH = record(
+    "steps",
+    "rows",
+    "positions",
+    "start",  # int32 (T + 1): the first position of each step
+    "ids",  # int32 (N)
+    "targets",  # int32 (N)
+    "groups",  # atoms of rows
+    "bounds",  # int32 (groups + 1): the rows of each group
+    "split",  # whether units, not rows, are dealt to the workers
+)
+
+LAYER = record(
+    "hidden",
+    "width",
+    "padded",  # Hp
+    "step",  # +1 forwards in time, -1 backwards
+    "w_h", "w_h_row", "w_x", "w_x_row", "b",  # weights (4H, H) and (4H, I) with their row strides, bias (4H)
+    "dw_h", "dw_x", "db",  # their gradients, in the same layout
+    "forward_h", "forward_x",  # panels of line columns, gate-major: (4Hp / line, H or I, line)
+    "backward_h", "backward_x",  # panels for the products with the weights themselves: (Hp or Ip / line, 4Hp, line)
+    "bias",  # (4Hp)
+    "gates", "gates_row",  # (N, 4Hp): gates i, f, g, o; after the backward pass the gradients of their arguments
+    "h", "c", "h_row",  # (B + N, Hp): the initial states, then a row for each position
+    "carried",  # whether initial states are given (they are zero otherwise)
+    "x", "x_row", "dx",  # (N, Ip) dense inputs and their gradients
+    "table", "d_table",  # (V, 4Hp): what an id adds to the gates' arguments, and its gradient
+    "dh",  # (N, Hp): gradients of the layer's outputs
+    "dc", "dh_n", "dh0",  # (B, Hp): gradients of cell states, of final and of initial hidden states
+    "dropped",  # (N, Hp): the outputs after dropout
+    "key",  # of the layer's dropout mask
+    "db_row",  # (4Hp)
+)  # fmt: skip
+
+HEAD = record(
+    "vocabulary",
+    "padded",  # Vp
+    "w", "w_row", "b", "dw", "db",  # (V, H) and (V)
+    "forward",  # (Vp / line, H, line)
+    "backward",  # (Hp / line, V, line)
+    "bias",  # (Vp), with the lowest number past V
+    "logits", "logits_row",  # (N, Vp): logits, then probabilities, then their gradients
+    "losses",  # float64 (N)
+    "correct",  # int32 (N)
+    "stats",  # (groups, line): scratch
+    "db_row",  # (Vp)
+)  # fmt: skip
+
+NETWORK = record(
+    "layers",
+    "vocabulary",
+    "embedding",  # E, or 0 for one-hot inputs
+    "e", "de",  # (V, E) embeddings and their gradients
+    "e_rows", "e_row",  # (V, Ep): the embeddings on whole lines
+    "gathered",  # whether the first layer's inputs are gathered embeddings, not table rows
+    "tied",
+    "embedding_keep", "embedding_key",  # dropout of the gathered embeddings
+    "keep",  # dropout of the layers' outputs: an element is kept where its 32 random bits are below; 0 is no dropout
+    "learned", "dh0", "dc0",  # whether initial states are parameters, and their gradients (L, H)
+    "backward",  # whether gradients are asked for
+    "losses",  # whether losses are asked for
+    "pieces",  # how many pieces of the flat buffer the optimiser updates; 0 for no update
+    "piece",  # int64 (pieces, 3): offset, elements, whether decayed
+    "p", "g", "m", "v",  # the flat buffers
+    "partial",  # float64 (pieces): sums of squares
+    "numbers",  # float64: the optimiser's
+    "coefficients",  # (pieces, line): scratch
+    "results",  # float64 (3): loss, correct, norm
+)  # fmt: skip
+
+
+def address(array: np.ndarray | None) -> int:
+    """Where an array's data begin; 0 for none."""
+    return 0 if array is None else array.__array_interface__["data"][0]
+
+
+def fill(row: Any, **fields: int | np.ndarray | None) -> None:
+    """Set fields of a record: a count as it is, an array by its address."""
+    for name, value in fields.items():
+        row[name] = value if isinstance(value, int | np.integer) else address(value)

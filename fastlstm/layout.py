@@ -1,0 +1,141 @@
+"""From shapes and lengths to the records that the programs read: batches of rows, and one layer's memory."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastlstm.arena import Arena, row_stride, whole_lines
+from fastlstm.kernels.records import BATCH, LAYER, fill
+
+# Rows that go through all their steps together. A group is an atom: two tiles high at most, so that its states stay in
+# the L1 cache and the weights are read once for all of them.
+GROUP = 12
+# From so many rows on, at least two groups.
+PAIR = 8
+
+
+@lru_cache(maxsize=256)
+def group_bounds(rows: int) -> np.ndarray:
+    """The first row of each group and the end, int32: as even as can be, an even number of groups but for few rows."""
+    groups = max(2 if rows >= PAIR else 1, -(-rows // GROUP))
+    if groups > 1:
+        groups += groups % 2
+    bounds = np.array([g * rows // groups for g in range(groups + 1)], np.int32)
+    bounds.flags.writeable = False
+    return bounds
+
+
+class Plan(NamedTuple):
+    """A batch as the programs see it; `start` is the first position of each step."""
+
+    steps: int
+    rows: int
+    positions: int
+    start: np.ndarray
+    bounds: np.ndarray
+
+    def record(self) -> np.ndarray:
+        record = np.zeros(1, BATCH)
+        fill(record[0], steps=self.steps, rows=self.rows, positions=self.positions, start=self.start,
+             bounds=self.bounds, groups=len(self.bounds) - 1)  # fmt: skip
+        return record
+
+
+@lru_cache(maxsize=64)
+def full_plan(steps: int, rows: int) -> Plan:
+    """Every row is active at every step."""
+    start = np.arange(steps + 1, dtype=np.int32) * np.int32(rows)
+    return Plan(steps, rows, steps * rows, start, group_bounds(rows))
+
+
+def ragged_plan(steps: int, lengths: np.ndarray) -> Plan:
+    """Row b is active at steps 0 … lengths[b] − 1; lengths in non-increasing order."""
+    active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(steps), side="right")
+    start = np.zeros(steps + 1, np.int32)
+    np.cumsum(active, out=start[1:])
+    return Plan(steps, len(lengths), int(start[-1]), start, group_bounds(len(lengths)))
+
+
+class LayerMemory:
+    """The arrays of one layer in an arena, and its record."""
+
+    def __init__(self, arena: Arena, name: str, record: Any, hidden: int, width: int, step: int = 1) -> None:
+        self.arena, self.name, self.record = arena, name, record
+        self.hidden, self.width = hidden, width
+        dtype = arena.dtype
+        self.line = whole_lines(1, dtype)
+        self.padded, self.row = whole_lines(hidden, dtype), row_stride(hidden, dtype)
+        self.x_padded, self.x_row = whole_lines(width, dtype), row_stride(width, dtype)
+        self.gates_row = row_stride(4 * self.padded, dtype)
+        fill(record, hidden=hidden, width=width, padded=self.padded, step=step, h_row=self.row, x_row=self.x_row,
+             gates_row=self.gates_row)  # fmt: skip
+        four = 4 * self.padded
+        self.keep("forward_h", four // self.line, hidden, self.line)
+        self.keep("forward_x", four // self.line, width, self.line)
+        self.keep("bias", four)
+
+    def keep(self, field: str, *shape: int) -> np.ndarray:
+        """Allocate a field of the record."""
+        array = self.arena.take(f"{self.name}.{field}", *shape)
+        self.record[field] = array.__array_interface__["data"][0]
+        return array
+
+    def weights(self, w_h: np.ndarray, w_x: np.ndarray, b: np.ndarray) -> None:
+        """Point to the weights: (4H, H) and (4H, I) with any row stride, and (4H)."""
+        size = self.arena.dtype.itemsize
+        fill(self.record, w_h=w_h, w_h_row=w_h.strides[0] // size, w_x=w_x, w_x_row=w_x.strides[0] // size, b=b)
+
+    def gradients(self, dw_h: np.ndarray, dw_x: np.ndarray, db: np.ndarray) -> None:
+        """Point to the gradients, of the weights' strides."""
+        fill(self.record, dw_h=dw_h, dw_x=dw_x, db=db)
+
+    def table(self, vocabulary: int, backward: bool) -> None:
+        """Inputs are ids, which go through a table."""
+        self.keep("table", vocabulary, self.gates_row)
+        if backward:
+            self.keep("d_table", vocabulary, self.gates_row)
+
+    def forward(self, plan: Plan) -> None:
+        """Room for a batch's activations."""
+        self.keep("gates", plan.positions, self.gates_row)
+        self.h = self.keep("h", plan.rows + plan.positions, self.row)
+        self.c = self.keep("c", plan.rows + plan.positions, self.row)
+
+    def backward(self, plan: Plan, inputs: bool) -> None:
+        """Room for a batch's gradients; with `inputs`, the transposed input weights too."""
+        four = 4 * self.padded
+        self.keep("backward_h", self.padded // self.line, four, self.line)
+        if inputs:
+            self.keep("backward_x", self.x_padded // self.line, four, self.line)
+        self.dh = self.keep("dh", plan.positions, self.row)
+        self.dc = self.keep("dc", plan.rows, self.row)
+        self.keep("db_row", four)
+
+    def start(self, plan: Plan, h0: np.ndarray | None, c0: np.ndarray | None) -> None:
+        """Set the initial states (B, H); None for zero."""
+        for array, state in ((self.h, h0), (self.c, c0)):
+            array[: plan.rows, : self.hidden] = 0 if state is None else state
+        self.record["carried"] = h0 is not None or c0 is not None
+
+    def final(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+        """h_n and c_n (B, H): each row's state after its last step."""
+        if self.record["step"] > 0:
+            counts = plan.start[1:] - plan.start[:-1]
+            if counts[-1] == plan.rows:
+                places = slice(plan.positions, plan.positions + plan.rows)
+            else:
+                lengths = (counts[:, None] > np.arange(plan.rows)).sum(0)
+                places = np.where(
+                    lengths > 0, plan.rows + plan.start[np.maximum(lengths, 1) - 1] + np.arange(plan.rows), np.arange(plan.rows)
+                )
+        else:
+            active = plan.start[1]
+            places = np.arange(plan.rows) + np.where(np.arange(plan.rows) < active, plan.rows, 0)
+        return self.h[places, : self.hidden].copy(), self.c[places, : self.hidden].copy()
+
+    def outputs(self, plan: Plan) -> np.ndarray:
+        """The hidden states, a row for each position, as a view."""
+        return self.h[plan.rows : plan.rows + plan.positions, : self.hidden]

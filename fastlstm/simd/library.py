@@ -1,0 +1,113 @@
+"""The tiles and routines, compiled once for this CPU and kept as an object file.
+
+Numba optimises a function again within each of its callers; what is called by name instead is compiled once. The
+library is rebuilt when a source, the compiler or the target changes: all of them are in the file's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+from numba.core.registry import cpu_target
+
+import fastlstm.simd.routines
+import fastlstm.simd.tiles  # noqa: F401 - registers the tiles, as routines registers itself
+from fastlstm.simd.vector import ROUTINES, define, symbol
+
+_loaded: dict[int, Any] = {}
+
+
+def source_digest() -> str:
+    """A digest of everything that is compiled: the sources of `simd/` and `kernels/`, and the compiler's version."""
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    for source in sorted(path for room in ("simd", "kernels") for path in (package / room).glob("*.py")):
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()
+
+
+DIGEST = source_digest()
+
+
+def load(bits: int, folder: Path | None) -> None:
+    """Make the library for elements of `bits` bits callable, from its file in `folder` where there is one."""
+    if bits in _loaded:
+        return
+    machine, target = _target_machine()
+    name = hashlib.sha256(f"{DIGEST} {target}".encode()).hexdigest()[:24]
+    path = None if folder is None else folder / f"fastlstm-{bits}-{name}.o"
+    code = _read(path)
+    if code is None:
+        code = build(bits, machine)
+        _write(path, code, f"fastlstm-{bits}-*.o")
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    for routine in ROUTINES:
+        llvm.add_symbol(symbol(routine, bits), engine.get_function_address(symbol(routine, bits)))
+    _loaded[bits] = engine
+
+
+def _target_machine() -> tuple[llvm.TargetMachine, tuple[str, ...]]:
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    target = llvm.Target.from_triple(triple)
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default", jit=True)
+    return machine, (triple, cpu, features)
+
+
+def module(bits: int) -> ir.Module:
+    """The library's source, unoptimised."""
+    written = ir.Module(f"fastlstm{bits}")
+    for name in ROUTINES:
+        define(written, name, bits)
+    return written
+
+
+def optimized(bits: int, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    parsed = llvm.parse_assembly(str(module(bits)))
+    parsed.triple, parsed.data_layout = machine.triple, str(machine.target_data)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    builder.getModulePassManager().run(parsed, builder)
+    return parsed
+
+
+def build(bits: int, machine: llvm.TargetMachine) -> bytes:
+    """The library as an object file."""
+    return machine.emit_object(optimized(bits, machine))
+
+
+def assembly(bits: int) -> str:
+    """The library as this CPU's assembly."""
+    machine, _ = _target_machine()
+    return machine.emit_assembly(optimized(bits, machine))
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes() or None
+    except OSError:
+        return None
+
+
+def _write(path: Path | None, code: bytes, predecessors: str) -> None:
+    """Replace the file atomically and remove those of older sources; a folder that refuses means no file."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(code)
+        for old in path.parent.glob(predecessors):
+            old.unlink(missing_ok=True)
+        Path(temporary).replace(path)
+    except OSError:
+        return
