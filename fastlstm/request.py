@@ -1,0 +1,91 @@
+"""What can be asked of the sampler: every control with its default, its meaning and its range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastlstm.errors import FastLSTMError
+
+DEFAULT_LENGTH = 1000  # characters of a text
+DEFAULT_ROOM = 100  # characters of a name past its prefix and its least length
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw: the keywords of `generate`, checked.
+
+    n: names (or texts) for each prefix.
+    prefix, prefixes: what they begin with, echoed; `prefixes` asks for n of each.
+    temperature: divides the logits; 0 always takes the most probable character.
+    top_k: draw from the k most probable characters only.
+    top_p: draw from the fewest characters that hold this share of the probability (after top_k).
+    min_length, max_length: characters of a name, its prefix included; a longer one is cut, not ended.
+    length: characters of a text, its prefix not included (1,000 by default).
+    stop: end where this text is drawn, and leave it out.
+    novel: only names that are not in the training data: True if the model has an `index`, or such an index.
+    avoid: further names never to be returned.
+    unique: no name twice.
+    tries: give up on a prefix after this many draws for each name asked for.
+    seed: a whole number below 2**64; none draws something else every time.
+    threads: workers, all cores by default.  batch_size: sequences held at once.
+    """
+
+    n: int = 20
+    prefix: str = ""
+    prefixes: Sequence[str] | None = None
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    length: int | None = None
+    stop: str = ""
+    novel: bool | Collection[str] = False
+    avoid: Iterable[str] = ()
+    unique: bool = False
+    tries: int = 100
+    seed: int | None = None
+    threads: int | None = None
+    batch_size: int = 4096
+
+    def __post_init__(self) -> None:
+        for name, low in (("n", 1), ("tries", 1), ("batch_size", 1)):
+            whole(name, getattr(self, name), low)
+        for name, low in (("top_k", 1), ("min_length", 0), ("max_length", 1), ("length", 1), ("threads", 1)):
+            if getattr(self, name) is not None:
+                whole(name, getattr(self, name), low)
+        if not (math.isfinite(self.temperature) and self.temperature >= 0):
+            raise FastLSTMError(f"temperature is {self.temperature}: give a number of at least 0 (0: greedy)")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise FastLSTMError(f"top_p is {self.top_p}: give a share above 0 and at most 1")
+        if self.seed is not None:
+            whole("seed", self.seed, 0, 2**64 - 1)
+        if self.prefixes is not None and (self.prefix or isinstance(self.prefixes, str) or not self.prefixes):
+            raise FastLSTMError("prefixes: give a list of at least one text, and no prefix beside it")
+        if self.max_length is not None and (self.min_length or 0) > self.max_length:
+            raise FastLSTMError(f"min_length {self.min_length} is more than max_length {self.max_length}")
+
+    @property
+    def selective(self) -> bool:
+        """Whether a name that was drawn may be turned down."""
+        return bool(self.novel or self.unique or self.avoid)
+
+    @property
+    def limit(self) -> int:
+        """The most sequences drawn for one prefix."""
+        if not self.selective:
+            return self.n
+        return 1 if self.temperature == 0 or self.top_k == 1 else self.tries * self.n
+
+
+def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """The value, if it is a whole number within its limits; FastLSTMError if not."""
+    number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not number or value < low or (high is not None and value > high):
+        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise FastLSTMError(f"{name} is {value!r}: give a whole number {limits}")
+    return int(value)

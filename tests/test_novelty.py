@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastlstm.errors import FastLSTMError
+from fastlstm.names import Names
+from fastlstm.novelty import comparable, read_avoided, read_index, read_lines, write_index
+
+NAME = st.text(st.characters(exclude_characters="\n\0", exclude_categories=["Cs", "Zs", "Cc"]), min_size=1, max_size=8)
+
+
+@given(st.lists(NAME, min_size=1), st.lists(NAME))
+def test_index_is_exact(tmp_path_factory: pytest.TempPathFactory, training: list[str], others: list[str]) -> None:
+    path = tmp_path_factory.mktemp("run") / "names.index"
+    names = Names(training)
+    write_index(path, names)
+    index = read_index(path)
+    assert index is not None
+    assert set(index) == set(names)
+    assert all(index[name] == list(names).count(name) for name in names)
+    assert all((name in index) == (name in set(names)) for name in others)
+
+
+def test_index_is_found_by_the_run_its_models_and_itself(tmp_path: Path) -> None:
+    assert read_index(tmp_path) is None
+    assert read_index(tmp_path / "names.index") is None
+    write_index(tmp_path, Names(["bob", "anna", "anna"]))
+    for path in (tmp_path, tmp_path / "model.safetensors", tmp_path / "names.index"):
+        index = read_index(path)
+        assert index is not None
+        assert dict(index) == {"anna": 2, "bob": 1}
+
+
+def test_same_names_give_the_same_bytes_whatever_their_order(tmp_path: Path) -> None:
+    write_index(tmp_path / "a.index", Names(["子", "anna", "bob", "anna"]))
+    write_index(tmp_path / "b.index", Names(["bob", "anna", "anna", "子"]))
+    contents = (tmp_path / "a.index").read_bytes()
+    assert contents == (tmp_path / "b.index").read_bytes()
+    assert gzip.decompress(contents).decode() == '{"anna":2,"bob":1,"子":1}'
+
+
+def test_names_drawn_by_weight_count_by_weight(tmp_path: Path) -> None:
+    write_index(tmp_path, Names(["anna", "bob", "anna"], weights=[0.25, 3, 1.5]))
+    assert dict(read_index(tmp_path) or {}) == {"anna": 1.75, "bob": 3}
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [b"", b"anna\nbob\n", gzip.compress(b"anna\n"), gzip.compress(b'["anna"]'), gzip.compress(b'{"a":1}')[:-9],
+     gzip.compress(b'{"anna":"x"}'), gzip.compress(b"\xff")],
+)  # fmt: skip
+def test_damaged_index_is_refused(tmp_path: Path, contents: bytes) -> None:
+    (tmp_path / "names.index").write_bytes(contents)
+    with pytest.raises(FastLSTMError, match=r"names\.index is damaged or no index"):
+        read_index(tmp_path)
+
+
+def test_avoided_names_are_read_as_training_names_are(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("Anna \n\n A\u030asa\n", encoding="utf-8")
+    assert read_avoided(tmp_path / "one.txt", lowercase=True) == {"anna", "åsa"}
+    assert read_avoided(tmp_path / "one.txt", lowercase=False) == {"Anna", "Åsa"}
+    (tmp_path / "table.csv").write_text("Id,Name\n1,Anna\n2,Bob\n")
+    assert read_avoided(tmp_path / "table.csv", lowercase=True) == {"anna", "bob"}
+    with pytest.raises(FastLSTMError, match=r"none\.txt"):
+        read_avoided(tmp_path / "none.txt", lowercase=True)
+
+
+def test_lines_keep_their_blanks(tmp_path: Path) -> None:
+    (tmp_path / "prefixes.txt").write_text("an\r\n\n  \nto be \n")
+    assert read_lines(tmp_path / "prefixes.txt") == ["an", "to be "]
+
+
+def test_comparable_spelling() -> None:
+    assert comparable(" a\u030a ") == "å"
+    assert comparable("Anna") == "Anna"

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastlstm.novelty import NameIndex
+from fastlstm.report import compare, picture, rows, table
+
+DRAWN = ["anna", "eve", "bo", "eve", "eve", "Å"]
+TRAINING = NameIndex({"anna": 3, "bob": 2, "eva": 1, "bo": 2})
+
+
+def test_counts_of_new_known_and_repeated() -> None:
+    facts = compare(DRAWN, TRAINING)
+    assert (facts.drawn, facts.distinct, facts.repeated) == (6, 4, 2)
+    assert (facts.new, facts.new_distinct, facts.known) == (4, 2, 2)
+    assert (facts.training, facts.found) == (4, 2)
+
+
+def test_shares_weigh_every_name_as_often_as_it_occurs() -> None:
+    facts = compare(DRAWN, TRAINING)
+    assert facts.lengths == {1: (1 / 6, 0), 2: (1 / 6, 2 / 8), 3: (3 / 6, 3 / 8), 4: (1 / 6, 3 / 8)}
+    assert list(facts.letters) == ["a", "b", "e", "Å"]
+    assert facts.letters["b"] == (1 / 6, 4 / 8)
+    for shares in (facts.lengths, facts.letters):
+        assert [sum(side) for side in zip(*shares.values(), strict=True)] == pytest.approx([1, 1])
+
+
+def test_nothing_drawn_is_no_error() -> None:
+    facts = compare([], TRAINING)
+    assert (facts.drawn, facts.new, facts.lengths[4]) == (0, 0, (0, 3 / 8))
+    assert "0 names drawn" in table(facts)
+
+
+def test_table_and_rows_say_the_same() -> None:
+    facts = compare(DRAWN, TRAINING)
+    text = table(facts)
+    assert "6 names drawn, 4 distinct" in text
+    assert "4   66.7 %   2 distinct" in text
+    assert "2   33.3 %   2 of its 4 distinct names" in text
+    assert ("length", "3", 0.5, 0.375) in rows(facts)
+    assert ("new", "", 4, None) in rows(facts)
+
+
+def test_long_distributions_end_in_a_remainder() -> None:
+    letters = [chr(0x4E00 + i) for i in range(100)]
+    facts = compare(letters, NameIndex(dict.fromkeys(letters, 1)))
+    other = next(line for line in table(facts).splitlines() if "other" in line)
+    assert other.split()[:3] == ["other", "60.0", "%"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_picture_is_drawn(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"report.{suffix}"
+    picture(compare(DRAWN[:-1], TRAINING), path)
+    assert path.read_bytes()[:4] == {"png": b"\x89PNG", "svg": b"<?xm"}[suffix]
+    assert list(tmp_path.iterdir()) == [path]
