@@ -72,9 +72,13 @@ class LayerMemory:
         self.gates_row = row_stride(4 * self.padded, dtype)
         fill(record, hidden=hidden, width=width, padded=self.padded, step=step, h_row=self.row, x_row=self.x_row,
              gates_row=self.gates_row)  # fmt: skip
+        self.panels()
+
+    def panels(self) -> None:
+        """Room for the packed weights and the bias."""
         four = 4 * self.padded
-        self.keep("forward_h", four // self.line, hidden, self.line)
-        self.keep("forward_x", four // self.line, width, self.line)
+        self.keep("forward_h", four // self.line, self.hidden, self.line)
+        self.keep("forward_x", four // self.line, self.width, self.line)
         self.keep("bias", four)
 
     def keep(self, field: str, *shape: int) -> np.ndarray:
@@ -89,8 +93,9 @@ class LayerMemory:
         fill(self.record, w_h=w_h, w_h_row=w_h.strides[0] // size, w_x=w_x, w_x_row=w_x.strides[0] // size, b=b)
 
     def gradients(self, dw_h: np.ndarray, dw_x: np.ndarray, db: np.ndarray) -> None:
-        """Point to the gradients, of the weights' strides."""
-        fill(self.record, dw_h=dw_h, dw_x=dw_x, db=db)
+        """Point to the weights' gradients, with any row strides."""
+        size = self.arena.dtype.itemsize
+        fill(self.record, dw_h=dw_h, dw_h_row=dw_h.strides[0] // size, dw_x=dw_x, dw_x_row=dw_x.strides[0] // size, db=db)
 
     def table(self, vocabulary: int, backward: bool) -> None:
         """Inputs are ids, which go through a table."""

@@ -1,4 +1,12 @@
-"""One LSTM layer over arrays: forward, backward, single steps and frozen weights."""
+"""One LSTM layer over arrays: forward, backward, single steps and frozen weights.
+
+Letters: T time steps, B sequences, I input width, H hidden units. Arrays are time-major. W (4H, H+I) holds the gates
+i, f, g, o in rows and [h | x] in columns:
+
+    i, f, o = sigmoid(W · [h, x] + b),   g = tanh(W · [h, x] + b),   c = f·c + i·g,   h = o·tanh(c)
+
+(Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.)
+"""
 
 from __future__ import annotations
 
@@ -7,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.errors import FastLSTMError
+from fastlstm.sequence import Cache, Frozen, Weights, backward, forward
 
 
 class Gradients(NamedTuple):
@@ -19,69 +28,133 @@ class Gradients(NamedTuple):
     c0: np.ndarray
 
 
-class Packed(NamedTuple):
-    W: np.ndarray
-    b: np.ndarray
+def pack(W: Any, b: Any = None) -> Frozen:
+    """Weights prepared once for many calls: pass the result as W to `lstm_forward` or `lstm_step`.
+
+    W (4H, H+I) and b (4H,) as there; later changes to them don't reach the packed copy.
+
+    >>> import numpy as np
+    >>> pack(np.zeros((8, 5))).hidden
+    2
+    """
+    return Frozen(fused_weights(W, b))
 
 
-def pack(W, b=None):
-    return Packed(W, np.zeros(len(W), W.dtype) if b is None else b)
-
-
-def _sigmoid(x):
-    return 0.5 + 0.5 * np.tanh(0.5 * x)
-
-
-def lstm_forward(x, W, b=None, h0=None, c0=None, lengths=None, keep_cache=True, threads=None, reverse=False):
-    if isinstance(W, Packed):
-        W, b = W
-    x = np.asarray(x)
-    T, B = x.shape[:2]
+def fused_weights(W: Any, b: Any) -> Weights:
+    """Validate W (4H, H+I) and b (4H,) or None."""
+    W = np.ascontiguousarray(W)
+    if W.ndim != 2 or W.shape[0] % 4 or not W.shape[0] or W.shape[1] <= W.shape[0] // 4:
+        raise FastLSTMError(f"W has shape {W.shape}; it must be (4H, H+I) with H and I at least 1")
+    if W.dtype not in (np.float32, np.float64):
+        raise FastLSTMError(f"W is {W.dtype}; it must be float32 or float64")
     H = W.shape[0] // 4
-    width = W.shape[1] - H
+    b = np.zeros(4 * H, W.dtype) if b is None else checked(b, "b", (4 * H,), W.dtype)
+    return Weights(W[:, :H], W[:, H:], b)
+
+
+def checked(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """The array, contiguous, if it has this shape and dtype."""
+    array = np.asarray(array)
+    if array.shape != shape:
+        raise FastLSTMError(f"{name} has shape {array.shape}; it must be {shape}")
+    if array.dtype != dtype:
+        raise FastLSTMError(f"{name} is {array.dtype}; W is {dtype}, and both must be the same")
+    return np.ascontiguousarray(array)
+
+
+def lstm_forward(
+    x: Any,
+    W: Any,
+    b: Any = None,
+    h0: Any = None,
+    c0: Any = None,
+    lengths: Any = None,
+    keep_cache: bool = True,
+    threads: int | None = None,
+    reverse: bool = False,
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray], Cache | None]:
+    """Run the layer over a batch of sequences: hidden states (T, B, H), the final (h_n, c_n), each (B, H), and a cache.
+
+    x: floats (T, B, I), or integer ids (T, B) that stand for one-hot rows of width I. W: (4H, H+I), or what `pack`
+    returned; b (4H,); h0 and c0 (B, H), zero by default. lengths (B,): row b has lengths[b] real steps of 0..T; at and past
+    them the output is zero, and its final state is that of its last real step (the initial state for length 0).
+    With `reverse` every sequence is read from its last real step to its first. The dtype of W, float32 or float64, is
+    that of all float arrays. Raises FastLSTMError for shapes, dtypes, ids or lengths that don't fit.
+
+    >>> import numpy as np
+    >>> out, (h_n, c_n), cache = lstm_forward(np.zeros((3, 2, 4)), np.ones((20, 9)))
+    >>> out.shape, h_n.shape
+    ((3, 2, 5), (2, 5))
+    """
+    weights = W if isinstance(W, Frozen) else fused_weights(W, b)
+    if isinstance(W, Frozen) and b is not None:
+        raise FastLSTMError("b is given with packed weights; give it to pack(W, b)")
+    H, I, dtype = weights.hidden, weights.width, weights.dtype
+    x = np.asarray(x)
+    if x.ndim == 2 and x.dtype.kind in "iu":
+        x = checked_ids(x, I)
+    elif x.ndim == 3:
+        x = checked(x, "x", (*x.shape[:2], I), dtype)
+    else:
+        raise FastLSTMError(f"x is {x.dtype} {x.shape}; it must be floats (T, B, {I}) or integer ids (T, B)")
+    T, B = x.shape[:2]
     if T == 0 or B == 0:
-        raise FastLSTMError(f"x is {x.shape}: no steps or no sequences")
-    dense = x if x.ndim == 3 else np.eye(width, dtype=W.dtype)[x]
-    b = np.zeros(4 * H, W.dtype) if b is None else b
-    h = np.zeros((B, H), W.dtype) if h0 is None else np.array(h0)
-    c = np.zeros((B, H), W.dtype) if c0 is None else np.array(c0)
-    lengths = np.full(B, T) if lengths is None else np.asarray(lengths)
-    out = np.zeros((T, B, H), W.dtype)
-    saved = []
-    for t in range(T)[:: -1 if reverse else 1]:
-        on = (t < lengths)[:, None]
-        a = np.concatenate([h, dense[t]], 1) @ W.T + b
-        i, f, o = (_sigmoid(a[:, k * H : (k + 1) * H]) for k in (0, 1, 3))
-        g = np.tanh(a[:, 2 * H : 3 * H])
-        cn = f * c + i * g
-        hn = o * np.tanh(cn)
-        saved.append((t, on, h, c, i, f, g, o, cn))
-        h, c = np.where(on, hn, h), np.where(on, cn, c)
-        out[t] = np.where(on, hn, 0)
-    cache = (x, dense, W.copy(), saved, out.shape) if keep_cache else None
-    return out, (h, c), cache
+        raise FastLSTMError(f"x has shape {x.shape}; it must have at least one step and one sequence")
+    h0, c0 = (None if s is None else checked(s, name, (B, H), dtype) for name, s in (("h0", h0), ("c0", c0)))
+    if lengths is not None:
+        lengths = checked_lengths(lengths, T, B)
+    out = np.empty((T, B, H), dtype)
+    h_n, c_n, cache = forward(x, weights, h0, c0, lengths, out, keep_cache, threads, reverse)
+    return out, (h_n, c_n), cache
 
 
-def lstm_backward(dout, cache, dh_n=None, dc_n=None, threads=None) -> Gradients:
-    x, dense, W, saved, (T, B, H) = cache
-    dW, db = np.zeros_like(W), np.zeros(4 * H, W.dtype)
-    dx = np.zeros_like(dense)
-    dh = np.zeros((B, H), W.dtype) if dh_n is None else np.array(dh_n)
-    dc = np.zeros((B, H), W.dtype) if dc_n is None else np.array(dc_n)
-    for t, on, h, c, i, f, g, o, cn in reversed(saved):
-        dht = np.where(on, dh + dout[t], 0)
-        tc = np.tanh(cn)
-        dct = np.where(on, dc + dht * o * (1 - tc**2), 0)
-        da = np.concatenate([dct * g * i * (1 - i), dct * c * f * (1 - f), dct * i * (1 - g**2), dht * tc * o * (1 - o)], 1)
-        dW += da.T @ np.concatenate([h, dense[t]], 1)
-        db += da.sum(0)
-        back = da @ W
-        dx[t] = back[:, H:]
-        dh = np.where(on, back[:, :H], dh)
-        dc = np.where(on, dct * f, dc)
-    return Gradients(dx if x.ndim == 3 else None, dW, db, dh, dc)
+def checked_ids(ids: np.ndarray, width: int) -> np.ndarray:
+    """Ids (T, B) within 0..width − 1, as contiguous int32."""
+    if ids.size and (ids.min() < 0 or ids.max() >= width):
+        bad = int(ids.min() if ids.min() < 0 else ids.max())
+        raise FastLSTMError(f"x contains the id {bad}; ids must lie in 0..{width - 1}")
+    return np.ascontiguousarray(ids, np.int32)
 
 
-def lstm_step(x, h, c, W, b=None):
-    out, (h, c), _ = lstm_forward(np.asarray(x)[None], W, b, h, c, keep_cache=False)
+def checked_lengths(lengths: Any, T: int, B: int) -> np.ndarray:
+    """Lengths (B,) of 0..T, at least one of them positive."""
+    array = np.asarray(lengths)
+    if array.shape != (B,) or array.dtype.kind not in "iu":
+        raise FastLSTMError(f"lengths are {array.dtype} {array.shape}; they must be {B} integers, one for each sequence")
+    if array.min() < 0 or array.max() > T:
+        raise FastLSTMError(f"lengths lie in {array.min()}..{array.max()}; they must lie in 0..{T}")
+    if not array.any():
+        raise FastLSTMError("lengths are all 0: there is no step to run")
+    return array
+
+
+def lstm_backward(
+    dout: Any, cache: Cache | None, dh_n: Any = None, dc_n: Any = None, threads: int | None = None
+) -> Gradients:
+    """The gradients of a scalar by x, W, b, h0 and c0, from those by the outputs of the `lstm_forward` that made `cache`.
+
+    dout (T, B, H); dh_n and dc_n (B, H), zero by default. What dout holds at and past a sequence's length is ignored.
+    A cache may be used more than once. Raises FastLSTMError for shapes or dtypes that don't fit.
+    """
+    if cache is None:
+        raise FastLSTMError("cache is None: call lstm_forward with keep_cache=True")
+    H, dtype = cache.hidden, cache.dtype
+    T, B = cache.shape
+    dout = checked(dout, "dout", (T, B, H), dtype)
+    dh_n, dc_n = (None if s is None else checked(s, name, (B, H), dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n)))
+    dW, db = np.empty((4 * H, H + cache.width), dtype), np.empty(4 * H, dtype)
+    dx = np.empty((T, B, cache.width), dtype) if cache.ids is None else None
+    dh0, dc0 = backward(dout, cache, dh_n, dc_n, dx, Weights(dW[:, :H], dW[:, H:], db), threads)
+    return Gradients(dx, dW, db, dh0, dc0)
+
+
+def lstm_step(x: Any, h: Any, c: Any, W: Any, b: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """One step from the states h and c (B, H): the new h and c. x: floats (B, I) or ids (B,); W and b as in `lstm_forward`.
+
+    >>> import numpy as np
+    >>> h, c = lstm_step(np.array([3]), np.zeros((1, 2)), np.zeros((1, 2)), pack(np.ones((8, 6))))
+    >>> h.shape
+    (1, 2)
+    """
+    _, (h, c), _ = lstm_forward(np.asarray(x)[None], W, b, h, c, keep_cache=False, threads=1)
     return h, c

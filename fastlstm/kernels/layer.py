@@ -205,13 +205,13 @@ def weight_gradients(batch, layer, atom, vocabulary, e, e_row, embedding, like):
     row, column = gate * layer.hidden + first, gate * layer.padded + first
     whole = -(-units // across) * across
     d_gates = at(gates, column)
-    dw_h = at(pointer(layer.dw_h, like), row * layer.w_h_row)
+    dw_h = at(pointer(layer.dw_h, like), row * layer.dw_h_row)
     begun = recurrent_gradient(batch, layer, dw_h, d_gates, h, units, across, 0, like)
     if not begun:
         for u in range(units):
             for j in range(layer.hidden):
-                dw_h[u * layer.w_h_row + j] = 0
-    dw_x = at(pointer(layer.dw_x, like), row * layer.w_x_row)
+                dw_h[u * layer.dw_h_row + j] = 0
+    dw_x = at(pointer(layer.dw_x, like), row * layer.dw_x_row)
     db_row = at(pointer(layer.db_row, like), column)
     for u in range(whole):
         db_row[u] = 0
@@ -221,16 +221,16 @@ def weight_gradients(batch, layer, atom, vocabulary, e, e_row, embedding, like):
         for v in range(vocabulary):
             add(db_row, at(d_table, v * layer.gates_row), whole)
         if embedding:
-            product(dw_x, layer.w_x_row, d_table, 1, layer.gates_row, pointer(e, like), e_row, across,
+            product(dw_x, layer.dw_x_row, d_table, 1, layer.gates_row, pointer(e, like), e_row, across,
                     units, vocabulary, embedding, 0, 1)  # fmt: skip
         else:
             for u in range(units):
                 for v in range(vocabulary):
-                    dw_x[u * layer.w_x_row + v] = d_table[v * layer.gates_row + u]
+                    dw_x[u * layer.dw_x_row + v] = d_table[v * layer.gates_row + u]
     else:
         for n in range(batch.positions):
             add(db_row, at(d_gates, n * layer.gates_row), whole)
-        product(dw_x, layer.w_x_row, d_gates, 1, layer.gates_row, pointer(layer.x, like), layer.x_row, across,
+        product(dw_x, layer.dw_x_row, d_gates, 1, layer.gates_row, pointer(layer.x, like), layer.x_row, across,
                 units, batch.positions, layer.width, 0, 1)  # fmt: skip
     db = at(pointer(layer.db, like), row)
     for u in range(units):
@@ -259,7 +259,7 @@ def recurrent_gradient(batch, layer, dw_h, d_gates, h, units, across, begun, lik
             if high == low:
                 continue
         if length:
-            product(dw_h, layer.w_h_row, at(d_gates, run * layer.gates_row), 1, layer.gates_row,
+            product(dw_h, layer.dw_h_row, at(d_gates, run * layer.gates_row), 1, layer.gates_row,
                     at(h, source * layer.h_row), layer.h_row, across, units, length, layer.hidden, begun, 1)  # fmt: skip
             begun = 1
         if t < batch.steps:

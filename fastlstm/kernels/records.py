@@ -35,7 +35,7 @@ LAYER = record(
     "padded",  # Hp
     "step",  # +1 forwards in time, -1 backwards
     "w_h", "w_h_row", "w_x", "w_x_row", "b",  # weights (4H, H) and (4H, I) with their row strides, bias (4H)
-    "dw_h", "dw_x", "db",  # their gradients, in the same layout
+    "dw_h", "dw_h_row", "dw_x", "dw_x_row", "db",  # their gradients
     "forward_h", "forward_x",  # panels of line columns, gate-major: (4Hp / line, H or I, line)
     "backward_h", "backward_x",  # panels for the products with the weights themselves: (Hp or Ip / line, 4Hp, line)
     "bias",  # (4Hp)
@@ -49,6 +49,10 @@ LAYER = record(
     "dropped",  # (N, Hp): the outputs after dropout
     "key",  # of the layer's dropout mask
     "db_row",  # (4Hp)
+    "packed",  # whether the panels are packed already
+    "order",  # int32 (B): the caller's row of each row, for the arrays of the caller's that follow
+    "width_out",  # elements from one row of out to the next: more than H where two directions share it
+    "x_in", "out", "dout", "dx_out",  # (T, B, I) and (T, B, width_out)
 )  # fmt: skip
 
 HEAD = record(
