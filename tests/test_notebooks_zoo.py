@@ -218,7 +218,7 @@ STEP_NAMES = {
 @pytest.mark.parametrize("after", ["forward", "train"])
 @pytest.mark.parametrize("module", NAMES, ids=lambda module: module.__name__.rpartition(".")[2])
 def test_per_step_dictionaries(module: Any, after: str) -> None:
-    """Every quantity of the last forward pass satisfies the cell's equations, with the weights of that pass."""
+    """Every quantity of the last forward pass satisfies the cell's equations with that pass's weights."""
     lstm = make(module, 3)
     if after == "train":  # the last pass saw the weights before the last update
         lstm.num_epochs = 2

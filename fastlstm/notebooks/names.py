@@ -40,7 +40,7 @@ from fastlstm.notebooks.names_training import (
 )
 
 VOCAB = tuple("." + string.ascii_lowercase)
-LONGEST = 1000  # a drawn name that has not ended by then never will
+LONGEST = 1000  # a drawn name is ended here: a poor network may never draw the end mark
 
 
 def initialize_parameters(
@@ -246,7 +246,10 @@ def predict(
     *,
     rng: Any = None,
 ) -> list[str]:
-    """20 names, each begun with any one of the characters and drawn until `.`, which ends it."""
+    """20 names, each begun with any one of the characters and drawn until `.`, which ends it.
+
+    A name that has 1,000 characters is ended there.
+    """
     rng = np.random if rng is None else rng
     weights, how = pack(fuse(parameters)), parameters["how"]
     embeddings = embeddings.astype(how.dtype)
@@ -256,13 +259,9 @@ def predict(
         n = int(rng.integers(vocab_size) if hasattr(rng, "integers") else rng.randint(vocab_size))
         name, h, c = id_char[n], zero, zero
         while not name.endswith("."):
-            if len(name) == LONGEST:
-                raise FastLSTMError(
-                    f"a name has no end after {LONGEST} characters: train the network further"
-                )
             h, c = lstm_step(embeddings[n : n + 1], h, c, weights)
             n = int(draw(softmax(h @ how), rng)[0])
-            name += id_char[n]
+            name += id_char[n] if len(name) < LONGEST else "."
         names.append(name)
     return names
 
