@@ -127,8 +127,8 @@ def test_partial_results_exit_with_3(run: Path) -> None:
     assert "found 3 of 10" in result.stderr
     result = sample(run, "--novel", "--max-length", 1, "--unique", "--format", "json", code=3)
     assert json.loads(result.stdout) == [{"name": "c"}]
-    avoid = sample(run, "--novel", "--max-length", 1, "--min-length", 1, "--top-k", 1, "--format", "json", code=3)
-    assert json.loads(avoid.stdout) == []
+    result = sample(run, "--novel", "--prefix", "ab", "--max-length", 2, "--format", "json", code=3)
+    assert json.loads(result.stdout) == []
 
 
 def test_beam_prints_the_most_probable(run: Path) -> None:
@@ -213,6 +213,7 @@ def test_what_cannot_be_done_exits_with_1_and_a_line(run: Path, arguments: list[
 def test_missing_models_and_indexes_are_named(folder: Path, text_run: Path, tmp_path: Path) -> None:
     assert "nowhere" in sample(folder / "nowhere", code=1).stderr
     assert "novel is for models of names" in sample(text_run, "--novel", code=1).stderr
+    assert "--report is for names" in sample(text_run, "--report", code=1).stderr
     model = small_model()
     path = tmp_path / "alone.safetensors"
     save_model(path, model.network, model.vocabulary, model.kind, model.preprocessing)

@@ -87,6 +87,8 @@ def command(
     from fastlstm.checkpoint import load_model
 
     model = load_model(run)
+    if report and model.kind != "names":
+        raise FastLSTMError(f"{run} is a model of {model.kind}: --report is for names")
     controls.setdefault("n", 20 if model.kind == "names" else 1)
     out = _utf8(sys.stdout)
     if beam:
@@ -125,7 +127,7 @@ def _read_files(run: str, model: Any, controls: dict[str, Any]) -> None:
     if "avoid" in controls:
         lowercase = bool(model.preprocessing.get("lowercase"))
         controls["avoid"] = novelty.read_avoided(controls["avoid"], lowercase)
-    if "novel" in controls:
+    if "novel" in controls and model.kind == "names":
         controls["novel"] = _index(run)
 
 
@@ -134,7 +136,7 @@ def _index(run: str) -> Any:
 
     index = read_index(run)
     if index is None:
-        raise FastLSTMError(f"{run} has no {FILE_NAME}; instead of --novel, list its names with --avoid FILE")
+        raise FastLSTMError(f"{run} has no {FILE_NAME}, its training names; --avoid FILE takes another list")
     return index
 
 
