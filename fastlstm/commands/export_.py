@@ -8,42 +8,44 @@ import click
 
 from fastlstm.errors import FastLSTMError
 
-SUFFIXES = {".safetensors": "torch", ".onnx": "onnx"}
+ENDINGS = {".safetensors": "torch", ".onnx": "onnx"}
 
 
 @click.command("export")
-@click.argument("run", metavar="RUN")
-@click.argument("file", metavar="FILE")
-@click.option(
-    "--to", type=click.Choice(["torch", "onnx"]), help="The format; by default what FILE's ending says."
-)
+@click.argument("run")
+@click.argument("file")
+@click.option("--to", type=click.Choice(["torch", "onnx"]), help="The format  [what FILE's ending says]")
 def command(run: str, file: str, to: str | None) -> None:
-    """Write the model of RUN, a run's folder or a .safetensors file, to FILE.
+    """Write the model of RUN, a run's folder or a model file, to FILE.
 
-    torch: a state dict as safetensors, with the names of a torch.nn.Module that has an Embedding `embedding`,
-    an LSTM `lstm` and a Linear `head`. onnx: a graph from ids to logits, states in and out, in float32.
+    torch: the state dict of a module with an Embedding `embedding`, an LSTM `lstm` and a Linear `head`, as
+    safetensors. onnx: a float32 graph from ids and states to logits and states.
+
+    \b
+    fastlstm export runs/names-1 names.onnx
+    fastlstm export runs/names-1 names.safetensors
     """
-    to = to or SUFFIXES.get(Path(file).suffix.lower())
+    to = to or ENDINGS.get(Path(file).suffix.lower())
     if to is None:
-        raise click.UsageError(f"{file} does not end in .safetensors or .onnx: say --to torch or --to onnx")
+        raise click.UsageError(
+            f"{file} ends neither in .safetensors nor in .onnx: say --to torch or --to onnx"
+        )
     from fastlstm.checkpoint import load_model
+    from fastlstm.folders import MODEL
 
     model = load_model(run)
-    source = Path(run) / "model.safetensors" if Path(run).is_dir() else Path(run)
-    if Path(file).exists() and Path(file).samefile(source):
+    source = Path(run, MODEL) if Path(run).is_dir() else Path(run)
+    if Path(file).exists() and source.samefile(file):
         raise FastLSTMError(f"{file} is the model itself: give the export another name")
-    try:
-        if to == "torch":
-            from fastlstm.interop.weights import write_torch
-
-            write_torch(file, model)
-        else:
-            from fastlstm.interop.onnx import write_onnx
-
-            write_onnx(file, model)
-    except ImportError as error:
-        raise FastLSTMError(str(error)) from None
-    except OSError as error:
-        raise FastLSTMError(f"{file} cannot be written: {error.strerror or error}") from None
-    count = model.network.parameters.flat.size
+    if not Path(file).absolute().parent.is_dir():
+        raise FastLSTMError(f"{file}: there is no folder {Path(file).parent}; make it first")
+    if to == "torch":
+        from fastlstm.interop.weights import write_torch as write
+    else:
+        try:
+            from fastlstm.interop.onnx import write_onnx as write
+        except ImportError as error:
+            raise FastLSTMError(str(error)) from None
+    write(file, model)
+    count = sum(array.size for _, array in model.network.parameters.items())
     click.echo(f"{file}: {to}, {count:,} parameters, {model.vocabulary.size} ids, {model.kind}")

@@ -10,34 +10,34 @@ from fastlstm.errors import FastLSTMError
 
 
 @click.command("import")
-@click.argument("file", metavar="FILE")
+@click.argument("file")
+@click.option("--out", required=True, metavar="RUN", help="The run to make: a folder or a .safetensors file.")
 @click.option(
-    "--out", required=True, metavar="RUN", help="The run to make: a new folder, or a new .safetensors file."
+    "--characters", metavar="TEXT", help="The characters in the order of their ids, if FILE does not say."
 )
 @click.option(
-    "--characters", metavar="TEXT", help="The characters in the order of their ids, if FILE doesn't say."
-)
-@click.option(
-    "--as", "kind", type=click.Choice(["names", "text"]), help="What the model is of, if FILE doesn't say."
+    "--as", "kind", type=click.Choice(["names", "text"]), help="What it is a model of, if FILE does not say."
 )
 def command(file: str, out: str, characters: str | None, kind: str | None) -> None:
     """Make a run from FILE, a PyTorch state dict as safetensors.
 
-    FILE is what `fastlstm export` writes, trained further in PyTorch or not, or the state dict of any module
-    with the same names. Where it lacks our metadata, say --characters and --as: the ids of names begin at 1,
-    and 0 begins and ends a name; those of text begin at 0.
+    FILE comes from `fastlstm export`, trained further in PyTorch or not, or from any module with the same
+    names. The ids of names count from 1, and 0 begins and ends a name; those of text count from 0.
+
+    \b
+    fastlstm import names.safetensors --out runs/back
+    fastlstm import foreign.safetensors --out runs/new --characters abcdefghijklmnopqrstuvwxyz --as names
     """
     from fastlstm.checkpoint import save_model
+    from fastlstm.folders import MODEL, check_out, new_folder
     from fastlstm.interop.weights import read_torch
 
-    run = Path(out)
-    if run.exists():
-        raise FastLSTMError(f"{out} exists already, and no run is overwritten: give another name")
-    network, vocabulary, kind, preprocessing, extra = read_torch(file, characters, kind)
-    target = run if run.suffix == ".safetensors" else run / "model.safetensors"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_model(target, network, vocabulary, kind, preprocessing, extra)
-    except OSError as error:
-        raise FastLSTMError(f"{out} cannot be written: {error.strerror or error}") from None
-    click.echo(f"{out}: {network.parameters.flat.size:,} parameters, {vocabulary.size} ids, {kind}")
+    single = Path(out).suffix == ".safetensors"
+    if single and Path(out).exists():
+        raise FastLSTMError(f"{out} is there already: give the run another name")
+    if not single:
+        check_out(out)
+    model = read_torch(file, characters, kind)
+    save_model(out if single else new_folder(out, None) / MODEL, *model)
+    count = sum(array.size for _, array in model.network.parameters.items())
+    click.echo(f"{out}: {count:,} parameters, {model.vocabulary.size} ids, {model.kind}")

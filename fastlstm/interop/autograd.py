@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from fastlstm.errors import FastLSTMError
 from fastlstm.lstm import lstm_backward, lstm_forward
 
 
@@ -68,7 +68,6 @@ class Direction(torch.autograd.Function):
         return torch.from_numpy(out), torch.from_numpy(h_n), torch.from_numpy(c_n)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, dout, dh_n, dc_n):  # pyright: ignore[reportIncompatibleMethodOverride]
         ragged, H = ctx.ragged, ctx.shape[-1]
         if dout is None:
@@ -82,8 +81,25 @@ class Direction(torch.autograd.Function):
         # The two biases' gradients are equal, but may not share memory: PyTorch makes them .grad as they are.
         gradients = dx, dh0, dc0, dW[:, H:], dW[:, :H], db, db.copy()
         needed = ctx.needs_input_grad[:7]
-        tensors = (torch.from_numpy(d) if n else None for d, n in zip(gradients, needed, strict=True))
+        tensors = [torch.from_numpy(d) if n else None for d, n in zip(gradients, needed, strict=True)]
+        if torch.is_grad_enabled():
+            anchor = torch.empty(0, requires_grad=True)
+            tensors = [d if d is None else _Once.apply(d, anchor) for d in tensors]
         return *tensors, None, None, None, None
+
+
+class _Once(torch.autograd.Function):
+    """A gradient made with `create_graph=True`, which may be used, but not be differentiated in silence."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient, anchor):
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients):
+        raise FastLSTMError(
+            "fastlstm's LSTM can be differentiated only once: use torch.nn.LSTM (see restore) here"
+        )
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -1,8 +1,8 @@
 """A trained network as an ONNX file: the standard LSTM operator, states in and out, any batch and time.
 
 Inputs: `ids` (T, B) int64, `lengths` (B,) int32, `h0` and `c0` (L, B, H). Outputs: `logits` (T, B, V), `h_n`
-and `c_n` (L, B, H), which are `h0` and `c0` of the next call. A sequence begins with zero states, or with the
-`initial_state` in the metadata `fastlstm`, which is JSON and has the vocabulary, the kind and the architecture.
+and `c_n` (L, B, H), which are `h0` and `c0` of the next call. A sequence begins with zero states, or with
+the `initial_state` in the metadata `fastlstm`: JSON that has the vocabulary, kind and architecture too.
 
 Letters: T time steps, B sequences, V characters, E embedding size, H hidden size, L layers.
 """
@@ -41,7 +41,7 @@ def write_onnx(path: str | os.PathLike[str], model: Any) -> None:
     Raises FastLSTMError for a model of 2 GB.
     """
     network = model.network
-    if 4 * network.parameters.flat.size >= LIMIT:
+    if 4 * sum(array.size for _, array in network.parameters.items()) >= LIMIT:
         raise FastLSTMError(
             f"{path}: the weights take 2 GB or more, which an ONNX file cannot hold; export to torch"
         )

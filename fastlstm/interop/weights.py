@@ -87,8 +87,8 @@ def write_torch(path: str | os.PathLike[str], model: Any) -> None:
 def read_torch(path: str | os.PathLike[str], characters: str | None = None, kind: str | None = None) -> Model:
     """The model in a safetensors file that holds a PyTorch state dict.
 
-    A file without our metadata needs `characters` in the order of their ids and the `kind`: "names", where ids
-    count from 1 and 0 begins and ends a name, or "text", where they count from 0. Raises FastLSTMError.
+    A file without our metadata needs `characters`, in the order of their ids, and the `kind`: "names" (ids
+    from 1 on, where 0 begins and ends a name) or "text" (ids from 0 on). Raises FastLSTMError.
     """
     state, metadata = _read(path)
     if OWN_KEY in metadata:
@@ -176,9 +176,10 @@ def _architecture(arrays: Mapping[str, np.ndarray], options: Mapping[str, Any]) 
             )
     embedding, head = arrays.get("embedding.weight"), arrays.get("head.weight")
     recurrent, output = arrays.get("lstm.weight_hh_l0"), embedding if head is None else head
-    if recurrent is None or output is None:
-        missing = "lstm.weight_hh_l0" if recurrent is None else "head.weight"
-        raise FastLSTMError(f"{missing} is not there: name the three modules embedding, lstm and head")
+    if recurrent is None:
+        raise FastLSTMError("lstm.weight_hh_l0 is missing: name the three modules embedding, lstm and head")
+    if output is None or (head is None and output.shape[1] != recurrent.shape[1]):
+        raise FastLSTMError("head.weight is missing: name the three modules embedding, lstm and head")
     dtypes = sorted({str(array.dtype) for array in arrays.values()})
     if dtypes not in (["float32"], ["float64"]):
         raise FastLSTMError(

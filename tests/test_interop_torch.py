@@ -1,0 +1,353 @@
+"""`fastlstm.interop.torch.LSTM` beside `torch.nn.LSTM`: outputs, gradients, memory, refusals."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import io
+import subprocess
+import sys
+import weakref
+from itertools import product
+
+import numpy as np
+import pytest
+from peers import require
+
+torch = require("torch")  # first: without it the file is skipped, and what follows cannot be imported
+# ruff: noqa: E402
+
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence
+
+from fastlstm.errors import FastLSTMError
+from fastlstm.interop import autograd
+from fastlstm.interop.torch import LSTM
+
+DOUBLE = torch.float64
+SHAPES = [
+    {},
+    {"bias": False},
+    {"num_layers": 3, "batch_first": True},
+    {"bidirectional": True},
+    {"num_layers": 2, "bidirectional": True, "bias": False, "batch_first": True},
+]
+
+
+def pair(dtype=DOUBLE, I=3, H=5, **options):
+    """Our layer and PyTorch's with the same weights."""
+    torch.manual_seed(0)
+    theirs = nn.LSTM(I, H, dtype=dtype, **options)
+    ours = LSTM(I, H, dtype=dtype, **options)
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def inputs(kind, layer, dtype=DOUBLE):
+    """An input of some kind and matching states (h, c), all wanting gradients."""
+    torch.manual_seed(1)
+    LD = layer.num_layers * (2 if layer.bidirectional else 1)
+    B = 4
+    if kind == "unbatched":
+        x = torch.randn(6, 3, dtype=dtype)
+    elif kind == "packed":
+        x = torch.randn(11, 3, dtype=dtype)
+    else:
+        x = torch.randn(*((B, 6, 3) if layer.batch_first else (6, B, 3)), dtype=dtype)
+    shape = (LD, layer.hidden_size) if kind == "unbatched" else (LD, B, layer.hidden_size)
+    states = tuple(torch.randn(*shape, dtype=dtype, requires_grad=True) for _ in "hc")
+    return x.requires_grad_(), states
+
+
+def wrap(kind, x):
+    """The rows of x as a packed batch of lengths 3, 5, 1, 2, if that is asked for."""
+    return pack_sequence(x.split([3, 5, 1, 2]), enforce_sorted=False) if kind == "packed" else x
+
+
+def run(layer, kind, given):
+    """All outputs and all gradients of a scalar that depends on every output."""
+    x, states = inputs(kind, layer)
+    out, final = layer(wrap(kind, x), states if given else None)
+    outputs = [out.data if kind == "packed" else out, *final]
+    torch.manual_seed(2)
+    sum((y * torch.randn_like(y)).sum() for y in outputs).backward()
+    leaves = [x, *(states if given else ()), *layer.parameters()]
+    return [y.detach() for y in outputs], [leaf.grad for leaf in leaves]
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("kind", ["batched", "unbatched", "packed"])
+@pytest.mark.parametrize("options", SHAPES)
+def test_outputs_and_gradients_are_pytorchs(options, kind, given):
+    ours, theirs = pair(**options)
+    for comp, ref in zip(run(ours, kind, given), run(theirs, kind, given), strict=True):
+        for a, b in zip(comp, ref, strict=True):
+            assert a.shape == b.shape
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("H", [1, 7, 64])
+def test_float32_is_close_to_pytorch(H):
+    ours, theirs = pair(torch.float32, H=H)
+    x = torch.randn(9, 5, 3)
+    for a, b in zip(flat(ours(x)), flat(theirs(x)), strict=True):
+        assert a.dtype == torch.float32
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def flat(result):
+    out, (h, c) = result
+    return [out.data if isinstance(out, PackedSequence) else out, h, c]
+
+
+def test_a_packed_result_keeps_the_order_of_its_sequences():
+    ours, theirs = pair()
+    x = torch.randn(5, 3, 3, dtype=DOUBLE)
+    packed = pack_padded_sequence(x, [2, 5, 3], enforce_sorted=False)
+    for a, b in zip(ours(packed)[0], theirs(packed)[0], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    ("bias", "bidirectional", "layers"), [*product([True, False], [True, False], [1, 2])]
+)
+def test_gradcheck(bias, bidirectional, layers):
+    layer = LSTM(2, 2, layers, bias=bias, bidirectional=bidirectional, dtype=DOUBLE)
+    names, weights = zip(*layer.named_parameters(), strict=True)
+    LD = layers * (2 if bidirectional else 1)
+    states = [torch.randn(LD, 2, 2, dtype=DOUBLE, requires_grad=True) for _ in "hc"]
+
+    def function(x, h, c, *weights):
+        return tuple(
+            flat(torch.func.functional_call(layer, dict(zip(names, weights, strict=True)), (x, (h, c))))
+        )
+
+    x = torch.randn(3, 2, 2, dtype=DOUBLE, requires_grad=True)
+    fast = layers > 1  # every entry was checked in one layer; in two, their composition
+    assert torch.autograd.gradcheck(function, (x, *states, *weights), fast_mode=fast)
+    rows = torch.randn(4, 2, dtype=DOUBLE, requires_grad=True)
+
+    def ragged(rows, h, c, *weights):
+        return function(pack_sequence(rows.split([3, 1])), h, c, *weights)
+
+    assert torch.autograd.gradcheck(ragged, (rows, *states, *weights), fast_mode=fast)
+
+
+def test_dropout_draws_the_same_mask_as_pytorch():
+    ours, theirs = pair(num_layers=3, dropout=0.4)
+    results = []
+    for layer, kind in product((ours, theirs), ("batched", "packed")):
+        x = wrap(kind, inputs(kind, layer)[0])
+        torch.manual_seed(3)
+        results.append(flat(layer(x))[0])
+    torch.testing.assert_close(results[0], results[2])
+    torch.testing.assert_close(results[1], results[3])
+    x = inputs("batched", ours)[0]
+    assert not torch.equal(flat(ours(x))[0], flat(ours(x))[0])
+    torch.testing.assert_close(flat(ours.eval()(x))[0], flat(theirs.eval()(x))[0])
+
+
+def test_the_two_biases_do_not_share_a_gradient():
+    layer = LSTM(3, 4)
+    layer(torch.randn(2, 2, 3))[0].sum().backward()
+    assert torch.equal(layer.bias_ih_l0.grad, layer.bias_hh_l0.grad)
+    layer.bias_ih_l0.grad.zero_()
+    assert layer.bias_hh_l0.grad.abs().sum() > 0
+
+
+def test_used_twice_in_one_graph():
+    ours, theirs = pair()
+    for layer in (ours, theirs):
+        x = inputs("batched", layer)[0]
+        out, state = layer(x)
+        again, _ = layer(out[..., :3] * 2, state)
+        (again.sum() + out.pow(2).sum()).backward()
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_weights_and_outputs_may_change_before_the_backward_pass():
+    layer = LSTM(3, 4, dtype=DOUBLE)
+    x = torch.randn(3, 2, 3, dtype=DOUBLE)
+    layer(x)[0].sum().backward()
+    expected = [p.grad.clone() for p in layer.parameters()]
+    layer.zero_grad()
+    out, _ = layer(x)
+    loss = out.sum()
+    with torch.no_grad():
+        for p in layer.parameters():
+            p.zero_()
+        out.zero_()
+    loss.backward()
+    for p, gradient in zip(layer.parameters(), expected, strict=True):
+        torch.testing.assert_close(p.grad, gradient)
+
+
+def test_frozen_weights_get_no_gradient():
+    layer = LSTM(3, 4)
+    layer.weight_hh_l0.requires_grad_(False)
+    layer.bias_ih_l0.requires_grad_(False)
+    layer(torch.randn(2, 2, 3))[0].sum().backward()
+    grads = {name: p.grad is not None for name, p in layer.named_parameters()}
+    assert grads == {"weight_ih_l0": True, "weight_hh_l0": False, "bias_ih_l0": False, "bias_hh_l0": True}
+
+
+def test_nothing_is_kept_where_no_gradient_is_wanted(monkeypatch):
+    kept = []
+    forward = autograd.lstm_forward
+
+    def spy(x, W, b, h0, c0, lengths, keep_cache, threads, reverse):
+        kept.append(keep_cache)
+        return forward(x, W, b, h0, c0, lengths, keep_cache, threads, reverse)
+
+    monkeypatch.setattr(autograd, "lstm_forward", spy)
+    layer, x = LSTM(3, 4), torch.randn(2, 2, 3)
+    with torch.no_grad():
+        assert not layer(x)[0].requires_grad
+    with torch.inference_mode():
+        assert not layer(x)[0].requires_grad
+    assert layer(x)[0].requires_grad
+    assert not layer.requires_grad_(False)(x)[0].requires_grad
+    assert kept == [False, False, True, False]
+
+
+def test_the_cache_is_freed_by_the_backward_pass(monkeypatch):
+    caches = []
+    forward = autograd.lstm_forward
+
+    def spy(*arguments):
+        result = forward(*arguments)
+        caches.extend(weakref.ref(array) for array in arrays(result[2]))
+        return result
+
+    def arrays(value):
+        if isinstance(value, np.ndarray):
+            return [value]
+        return [a for item in value for a in arrays(item)] if isinstance(value, tuple | list) else []
+
+    monkeypatch.setattr(autograd, "lstm_forward", spy)
+    out, _ = LSTM(3, 4)(torch.randn(2, 2, 3, requires_grad=True))
+    loss = out.sum()
+    loss.backward()
+    gc.collect()
+    assert caches
+    assert not [ref for ref in caches if ref() is not None]
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def test_recomputation_under_checkpoint():
+    from torch.utils.checkpoint import checkpoint
+
+    layer = LSTM(3, 4, dtype=DOUBLE)
+    grads = []
+    for function in (layer, lambda x: checkpoint(layer, x, use_reentrant=False)):
+        x = torch.arange(12, dtype=DOUBLE).reshape(2, 2, 3).requires_grad_()
+        layer.zero_grad()
+        function(x)[0].sum().backward()
+        grads.append([x.grad, *(p.grad for p in layer.parameters())])
+    for a, b in zip(*grads, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_double_backward_is_refused():
+    x = torch.randn(2, 2, 3, requires_grad=True)
+    layer = LSTM(3, 4)
+    loss = layer(x)[0].sum()
+    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+    torch.testing.assert_close(gradient, torch.autograd.grad(layer(x)[0].sum(), x)[0])
+    with pytest.raises(FastLSTMError, match=r"only once: use torch\.nn\.LSTM"):
+        (loss + gradient.norm()).backward()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, on its way to its error
+def test_forward_mode_is_refused():
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="forward mode AD"):
+        LSTM(3, 4)(torch.autograd.forward_ad.make_dual(torch.zeros(2, 2, 3), torch.ones(2, 2, 3)))
+
+
+def test_save_load_and_copy():
+    ours, theirs = pair(num_layers=2)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    x = torch.randn(4, 2, 3, dtype=DOUBLE)
+    file = io.BytesIO()
+    torch.save(ours, file)
+    file.seek(0)
+    for other in (copy.deepcopy(ours), torch.load(file, weights_only=False)):
+        assert type(other) is LSTM
+        assert torch.equal(other(x)[0], ours(x)[0])
+        other.weight_hh_l0.data.zero_()
+        assert not torch.equal(other(x)[0], ours(x)[0])
+
+
+def test_projections_are_refused():
+    with pytest.raises(FastLSTMError, match="proj_size is 2"):
+        LSTM(3, 4, proj_size=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_other_dtypes_are_refused_or_left_to_pytorch(dtype):
+    x = torch.randn(2, 2, 3, dtype=dtype)
+    with pytest.raises(FastLSTMError, match=r"float32 or float64 .* fallback=True"):
+        LSTM(3, 4, dtype=dtype)(x)
+
+
+def test_fallback_is_pytorchs_own_computation(monkeypatch):
+    layer = LSTM(3, 4, fallback=True, dtype=torch.float64)
+    calls = []
+    monkeypatch.setattr(nn.LSTM, "forward", lambda self, *arguments: calls.append(arguments) or "PyTorch's")
+    layer.to(torch.float16)
+    assert layer(torch.zeros(2, 2, 3, dtype=torch.float16)) == "PyTorch's"
+    layer.to(torch.float32)
+    layer(torch.zeros(2, 2, 3))
+    assert layer.to("meta")(torch.zeros(2, 2, 3, device="meta")) == "PyTorch's"
+    assert len(calls) == 2
+
+
+def test_other_devices_are_refused():
+    with pytest.raises(FastLSTMError, match="on meta"):
+        LSTM(3, 4, device="meta")(torch.zeros(2, 2, 3, device="meta"))
+    with pytest.raises(FastLSTMError, match="input on meta with weights on cpu"):
+        LSTM(3, 4)(torch.zeros(2, 2, 3, device="meta"))
+
+
+def test_input_narrowed_by_autocast_is_refused():
+    layer = LSTM(3, 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(torch.zeros(2, 2, 3))[0].dtype == torch.float32
+        with pytest.raises(FastLSTMError, match=r"input of torch.bfloat16 with weights of torch.float32"):
+            layer(torch.zeros(2, 2, 3, dtype=torch.bfloat16))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's own, for nn.LSTM as well
+def test_an_exported_graph_is_pytorchs():
+    ours, theirs = pair(torch.float32)
+    x = torch.randn(4, 2, 3)
+    program = torch.export.export(nn.Sequential(ours), (x,))
+    assert any("lstm" in str(node.target) for node in program.graph.nodes)
+    torch.testing.assert_close(program.module()(x)[0], theirs(x)[0])
+
+
+def test_a_broken_packed_sequence_is_an_error():
+    with pytest.raises(RuntimeError, match="batch_sizes must not increase"):
+        LSTM(3, 4)(PackedSequence(torch.zeros(5, 3), torch.tensor([2, 2])))
+
+
+def test_threads_reach_the_engine(monkeypatch):
+    seen = []
+    forward, backward = autograd.lstm_forward, autograd.lstm_backward
+    monkeypatch.setattr(autograd, "lstm_forward", lambda *a: seen.append(a[7]) or forward(*a))
+    monkeypatch.setattr(autograd, "lstm_backward", lambda *a: seen.append(a[4]) or backward(*a))
+    LSTM(3, 4, threads=1)(torch.zeros(2, 2, 3))[0].sum().backward()
+    assert seen == [1, 1]
+
+
+def test_without_pytorch_the_extra_is_named():
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import fastlstm, fastlstm.cli, fastlstm.interop.weights, fastlstm.interop.keras\n"
+        "try:\n    import fastlstm.interop.torch\n"
+        "except ImportError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "fastlstm.interop.torch needs PyTorch: pip install 'fastlstm[torch]'\n"
