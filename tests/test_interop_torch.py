@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import gc
 import io
 import subprocess
 import sys
 import weakref
 from itertools import product
 
-import numpy as np
 import pytest
 from peers import require
 
@@ -166,7 +164,7 @@ def test_used_twice_in_one_graph():
         torch.testing.assert_close(a.grad, b.grad)
 
 
-def test_weights_and_outputs_may_change_before_the_backward_pass():
+def test_inputs_weights_and_outputs_may_change_before_the_backward_pass():
     layer = LSTM(3, 4, dtype=DOUBLE)
     x = torch.randn(3, 2, 3, dtype=DOUBLE)
     layer(x)[0].sum().backward()
@@ -175,9 +173,8 @@ def test_weights_and_outputs_may_change_before_the_backward_pass():
     out, _ = layer(x)
     loss = out.sum()
     with torch.no_grad():
-        for p in layer.parameters():
-            p.zero_()
-        out.zero_()
+        for tensor in (x, out, *layer.parameters()):
+            tensor.zero_()
     loss.backward()
     for p, gradient in zip(layer.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient)
@@ -192,15 +189,22 @@ def test_frozen_weights_get_no_gradient():
     assert grads == {"weight_ih_l0": True, "weight_hh_l0": False, "bias_ih_l0": False, "bias_hh_l0": True}
 
 
-def test_nothing_is_kept_where_no_gradient_is_wanted(monkeypatch):
-    kept = []
-    forward = autograd.lstm_forward
+@pytest.fixture
+def caches(monkeypatch):
+    """What the engine returns as caches, weakly, in the order of the calls; None where nothing was kept."""
+    found = []
+    forward = autograd.forward
 
-    def spy(x, W, b, h0, c0, lengths, keep_cache, threads, reverse):
-        kept.append(keep_cache)
-        return forward(x, W, b, h0, c0, lengths, keep_cache, threads, reverse)
+    def spy(*arguments):
+        result = forward(*arguments)
+        found.append(result[2] and weakref.ref(result[2]))
+        return result
 
-    monkeypatch.setattr(autograd, "lstm_forward", spy)
+    monkeypatch.setattr(autograd, "forward", spy)
+    return found
+
+
+def test_nothing_is_kept_where_no_gradient_is_wanted(caches):
     layer, x = LSTM(3, 4), torch.randn(2, 2, 3)
     with torch.no_grad():
         assert not layer(x)[0].requires_grad
@@ -208,32 +212,21 @@ def test_nothing_is_kept_where_no_gradient_is_wanted(monkeypatch):
         assert not layer(x)[0].requires_grad
     assert layer(x)[0].requires_grad
     assert not layer.requires_grad_(False)(x)[0].requires_grad
-    assert kept == [False, False, True, False]
+    assert [cache is None for cache in caches] == [True, True, False, True]
 
 
-def test_the_cache_is_freed_by_the_backward_pass(monkeypatch):
-    caches = []
-    forward = autograd.lstm_forward
-
-    def spy(*arguments):
-        result = forward(*arguments)
-        caches.extend(weakref.ref(array) for array in arrays(result[2]))
-        return result
-
-    def arrays(value):
-        if isinstance(value, np.ndarray):
-            return [value]
-        return [a for item in value for a in arrays(item)] if isinstance(value, tuple | list) else []
-
-    monkeypatch.setattr(autograd, "lstm_forward", spy)
-    out, _ = LSTM(3, 4)(torch.randn(2, 2, 3, requires_grad=True))
-    loss = out.sum()
+def test_caches_live_until_the_backward_pass_or_the_graphs_end(caches):
+    loss = LSTM(3, 4, bidirectional=True)(torch.randn(2, 2, 3))[0].sum()
+    loss.backward(retain_graph=True)
+    assert [cache() is None for cache in caches] == [False, False]
     loss.backward()
-    gc.collect()
-    assert caches
-    assert not [ref for ref in caches if ref() is not None]
+    assert [cache() is None for cache in caches] == [True, True]
     with pytest.raises(RuntimeError, match="second time"):
         loss.backward()
+    out = LSTM(3, 4)(torch.randn(2, 2, 3))
+    assert caches[-1]() is not None
+    del out
+    assert caches[-1]() is None
 
 
 def test_recomputation_under_checkpoint():
@@ -248,6 +241,13 @@ def test_recomputation_under_checkpoint():
         grads.append([x.grad, *(p.grad for p in layer.parameters())])
     for a, b in zip(*grads, strict=True):
         assert torch.equal(a, b)
+
+
+def test_hooks_that_copy_what_is_saved_are_refused():
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):
+        out, _ = LSTM(3, 4)(torch.randn(2, 2, 3))
+    with pytest.raises(FastLSTMError, match="save_on_cpu"):
+        out.sum().backward()
 
 
 def test_double_backward_is_refused():
@@ -335,9 +335,9 @@ def test_a_broken_packed_sequence_is_an_error():
 
 def test_threads_reach_the_engine(monkeypatch):
     seen = []
-    forward, backward = autograd.lstm_forward, autograd.lstm_backward
-    monkeypatch.setattr(autograd, "lstm_forward", lambda *a: seen.append(a[7]) or forward(*a))
-    monkeypatch.setattr(autograd, "lstm_backward", lambda *a: seen.append(a[4]) or backward(*a))
+    forward, backward = autograd.forward, autograd.backward
+    monkeypatch.setattr(autograd, "forward", lambda *a: seen.append(a[7]) or forward(*a))
+    monkeypatch.setattr(autograd, "backward", lambda *a: seen.append(a[6]) or backward(*a))
     LSTM(3, 4, threads=1)(torch.zeros(2, 2, 3))[0].sum().backward()
     assert seen == [1, 1]
 

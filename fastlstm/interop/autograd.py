@@ -1,19 +1,19 @@
-"""One LSTM layer in one direction as a node of PyTorch's graph.
+"""One LSTM layer as a node of PyTorch's graph.
 
-Letters: T time steps, B sequences, I inputs, H hidden size, N real steps of a packed batch.
+Letters: T time steps, B sequences, I inputs, H hidden size, D directions, N real steps of a packed batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_backward, lstm_forward
+from fastlstm.sequence import Cache, Weights, backward, forward
 
 
 class Ragged(NamedTuple):
@@ -47,45 +47,67 @@ class Ragged(NamedTuple):
         return padded.reshape(self.T * self.B, -1)[self.places]
 
 
-class Direction(torch.autograd.Function):
-    """From x (T, B, I), or (N, I) with a `Ragged`, to outputs (T, B, H) or (N, H) and final states (B, H)."""
+class Layer(torch.autograd.Function):
+    """From x (T, B, I) and states (D, B, H) to outputs (T, B, D·H) and final states (D, B, H).
+
+    With a `Ragged`, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
+    weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x, h0, c0, w_ih, w_hh, b_ih, b_hh, ragged, reverse, keep_cache, threads):
-        W = np.concatenate((_array(w_hh), _array(w_ih)), 1)
-        b = None if b_ih is None else _array(b_ih) + _array(b_hh)
-        x, lengths = (_array(x), None) if ragged is None else (ragged.pad(_array(x)), ragged.lengths)
-        h0, c0 = (None, None) if h0 is None else (_array(h0), _array(c0))
+    def forward(ctx: Any, x, h0, c0, ragged: Ragged | None, keep_cache: bool, threads: int | None, *weights):
         keep_cache = keep_cache and any(ctx.needs_input_grad)
-        out, (h_n, c_n), cache = lstm_forward(x, W, b, h0, c0, lengths, keep_cache, threads, reverse)
+        x, lengths = (_array(x), None) if ragged is None else (ragged.pad(_array(x)), ragged.lengths)
+        (T, B, _), H, D = x.shape, weights[1].shape[1], len(weights) // 4
+        h0, c0 = ((None,) * D, (None,) * D) if h0 is None else (_array(h0), _array(c0))
+        out, h_n, c_n = (np.empty((*shape, H), x.dtype) for shape in ((T, B, D), (D, B), (D, B)))
+        caches = []
+        for d in range(D):
+            w_ih, w_hh, *biases = weights[4 * d : 4 * d + 4]
+            bias = np.zeros(4 * H, x.dtype) if biases[0] is None else np.add(*map(_array, biases))
+            given = Weights(_array(w_hh), _array(w_ih), bias)
+            h_n[d], c_n[d], cache = forward(
+                x, given, h0[d], c0[d], lengths, out[:, :, d], keep_cache, threads, d == 1
+            )
+            caches.append(cache)
         if keep_cache:
-            arrays: list[Tensor] = []
-            ctx.cache = _lift(cache, arrays)
-            ctx.save_for_backward(*arrays)
+            ctx.save_for_backward(_keep(caches))
             ctx.set_materialize_grads(False)
-            ctx.shape, ctx.dtype, ctx.ragged, ctx.threads = out.shape, out.dtype, ragged, threads
+            ctx.shape, ctx.ragged, ctx.threads = x.shape, ragged, threads
+        out = out.reshape(T, B, D * H)
         out = out if ragged is None else ragged.pack(out)
         return torch.from_numpy(out), torch.from_numpy(h_n), torch.from_numpy(c_n)
 
     @staticmethod
     def backward(ctx: Any, dout, dh_n, dc_n):  # pyright: ignore[reportIncompatibleMethodOverride]
-        ragged, H = ctx.ragged, ctx.shape[-1]
+        caches = _kept(*ctx.saved_tensors)
+        needed, ragged, D = ctx.needs_input_grad, ctx.ragged, len(caches)
+        (T, B, I), H, dtype = ctx.shape, caches[0].hidden, caches[0].dtype
         if dout is None:
-            dout = np.zeros(ctx.shape, ctx.dtype)
+            dout = np.zeros((T, B, D * H), dtype)
         else:
             dout = _array(dout) if ragged is None else ragged.pad(_array(dout))
-        dh_n, dc_n = (None if d is None else _array(d) for d in (dh_n, dc_n))
-        cache = _lower(ctx.cache, ctx.saved_tensors)
-        dx, dW, db, dh0, dc0 = lstm_backward(dout, cache, dh_n, dc_n, ctx.threads)
-        dx = dx if ragged is None else ragged.pack(dx)
-        # The two biases' gradients are equal, but may not share memory: PyTorch makes them .grad as they are.
-        gradients = dx, dh0, dc0, dW[:, H:], dW[:, :H], db, db.copy()
-        needed = ctx.needs_input_grad[:7]
-        tensors = [torch.from_numpy(d) if n else None for d, n in zip(gradients, needed, strict=True)]
+        dout = dout.reshape(T, B, D, H)
+        dh_n, dc_n = ((None,) * D if s is None else _array(s) for s in (dh_n, dc_n))
+        dx, dh0, dc0 = None, np.empty((D, B, H), dtype), np.empty((D, B, H), dtype)
+        weights = []
+        for d, cache in enumerate(caches):
+            dx_d = np.empty((T, B, I), dtype) if needed[0] else None
+            dw = None
+            if any(needed[6 + 4 * d : 10 + 4 * d]):
+                dw = Weights(*(np.empty(s, dtype) for s in ((4 * H, H), (4 * H, I), 4 * H)))
+            dh0[d], dc0[d] = backward(dout[:, :, d], cache, dh_n[d], dc_n[d], dx_d, dw, ctx.threads)
+            dx = dx_d if dx is None else dx + dx_d
+            # The two biases' gradients are equal but share no memory: PyTorch makes them .grad as they are.
+            weights += [None] * 4 if dw is None else [dw.w_x, dw.w_h, dw.b, dw.b.copy()]
+        if dx is not None and ragged is not None:
+            dx = ragged.pack(dx)
+        arrays = (dx, dh0, dc0, None, None, None, *weights)
+        tensors = [torch.from_numpy(a) if n else None for a, n in zip(arrays, needed, strict=True)]
         if torch.is_grad_enabled():
             anchor = torch.empty(0, requires_grad=True)
             tensors = [d if d is None else _Once.apply(d, anchor) for d in tensors]
-        return *tensors, None, None, None, None
+        return tuple(tensors)
 
 
 class _Once(torch.autograd.Function):
@@ -106,27 +128,32 @@ def _array(tensor: Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().numpy())
 
 
-class _Place(int):
-    """Where an array of a cache is among the tensors that autograd keeps."""
+class _Keeper(np.ndarray):
+    """A byte of memory with the caches that live as long as it does."""
+
+    caches: list[Cache]
 
 
-def _lift(value: Any, tensors: list[Tensor]) -> Any:
-    """Move the arrays of nested tuples to `tensors`, uncopied: autograd frees them, and minds its hooks."""
-    if isinstance(value, np.ndarray):
-        tensors.append(torch.from_numpy(value))
-        return _Place(len(tensors) - 1)
-    return _rebuilt(value, lambda item: _lift(item, tensors))
+_keepers: WeakValueDictionary[int, _Keeper] = WeakValueDictionary()
 
 
-def _lower(value: Any, tensors: tuple[Tensor, ...]) -> Any:
-    """Undo `_lift`."""
-    if isinstance(value, _Place):
-        return tensors[value].numpy()
-    return _rebuilt(value, lambda item: _lower(item, tensors))
+def _keep(caches: list[Cache]) -> Tensor:
+    """A tensor for autograd to save: when it frees the tensor's memory, it frees the caches.
+
+    So a graph that was gone through backward holds none, and recomputation (checkpointing) finds new ones.
+    """
+    keeper = np.empty(1, np.uint8).view(_Keeper)
+    keeper.caches = caches
+    token = torch.from_numpy(keeper)
+    _keepers[token.data_ptr()] = keeper
+    return token
 
 
-def _rebuilt(value: Any, change: Callable[[Any], Any]) -> Any:
-    if not isinstance(value, tuple | list):
-        return value
-    items = [change(item) for item in value]
-    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+def _kept(token: Tensor) -> list[Cache]:
+    keeper = _keepers.get(token.data_ptr())
+    if keeper is None:
+        raise FastLSTMError(
+            "what was saved for the backward pass is a copy: fastlstm's LSTM cannot follow hooks on saved "
+            "tensors such as save_on_cpu, use torch.nn.LSTM (see restore) here"
+        )
+    return keeper.caches

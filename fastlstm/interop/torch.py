@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.interop.autograd import Direction, Ragged
+from fastlstm.interop.autograd import Layer, Ragged
 
 States = tuple[Tensor, Tensor]
 
@@ -124,27 +124,27 @@ class LSTM(nn.LSTM):
 
     def _layers(self, x: Tensor, hx: States | None, ragged: Ragged | None) -> tuple[Tensor, States]:
         """Outputs (T, B, D·H), or (N, D·H) where x is (N, I), and the final states (L·D, B, H)."""
-        directions = 2 if self.bidirectional else 1
+        D = 2 if self.bidirectional else 1
         keep_cache = torch.is_grad_enabled()
         weights = self.all_weights
-        hs, cs = [], []
+        final = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 x = nn.functional.dropout(x, self.dropout, self.training)
-            outs = []
-            for direction in range(directions):
-                k = layer * directions + direction
-                h0, c0 = (None, None) if hx is None else (hx[0][k], hx[1][k])
-                four = weights[k] if self.bias else (*weights[k], None, None)
-                reverse = direction == 1
-                out, h, c = Direction.apply(x, h0, c0, *four, ragged, reverse, keep_cache, self.threads)
-                outs.append(out)
-                hs.append(h)
-                cs.append(c)
-            x = torch.cat(outs, -1) if self.bidirectional else outs[0]
-        if len(hs) == 1:
-            return x, (hs[0].unsqueeze(0), cs[0].unsqueeze(0))
-        return x, (torch.stack(hs), torch.stack(cs))
+            of_layer = slice(layer * D, (layer + 1) * D)
+            h0, c0 = (
+                (None, None)
+                if hx is None
+                else hx
+                if self.num_layers == 1
+                else (hx[0][of_layer], hx[1][of_layer])
+            )
+            flat = [w for four in weights[of_layer] for w in (four if self.bias else (*four, None, None))]
+            x, *states = Layer.apply(x, h0, c0, ragged, keep_cache, self.threads, *flat)
+            final.append(states)
+        if self.num_layers == 1:
+            return x, tuple(final[0])
+        return x, (torch.cat([h for h, _ in final]), torch.cat([c for _, c in final]))
 
 
 class Acceleration(NamedTuple):
