@@ -181,7 +181,7 @@ def forward(
         fill(record, backward_h=0, backward_x=0)
     memory.forward(plan)
     memory.start(plan, in_order(h0, order), in_order(c0, order))
-    fill(record, step=-1 if reverse else 1, order=cache.rows, out=out, width_out=out.strides[1] // out.itemsize, x_in=0)
+    fill(record, step=-1 if reverse else 1, order=cache.rows, out=out, width_out=row_step(out), x_in=0)
     if not ids:
         memory.keep("x", plan.positions, memory.x_row)
         record["x_in"] = address(x)
@@ -190,6 +190,11 @@ def forward(
     fill(record, packed=1, out=0, x_in=0)
     h_n, c_n = as_given(memory.final(plan), order)
     return h_n, c_n, cache if keep_cache else None
+
+
+def row_step(array: np.ndarray) -> int:
+    """Elements from one row of (T, B, n) to the next; NumPy gives a dimension of size 1 any stride."""
+    return array.strides[1 if array.shape[1] > 1 else 0] // array.itemsize
 
 
 def backward(
@@ -216,7 +221,7 @@ def backward(
         final[:B, :H] = dh0[:B, :H] = in_order(dh_n, order)
     if dc_n is not None:
         memory.dc[:B, :H] = in_order(dc_n, order)
-    fill(record, dout=dout, width_out=dout.strides[1] // dout.itemsize, dx=0, dx_out=dx, dw_h=0)
+    fill(record, dout=dout, width_out=row_step(dout), dx=0, dx_out=dx, dw_h=0)
     if dx is not None:
         memory.keep("dx", plan.positions, memory.x_row)
     if gradients is not None:
