@@ -85,7 +85,8 @@ def test_pieces_are_the_training(data: DataGenerator) -> None:
 
 def test_float32_is_close(data: DataGenerator) -> None:
     single, double = make("float32"), make()
-    double.parameters.flat[:] = single.parameters.flat
+    for name, value in single.parameters.items():
+        double.parameters[name][...] = value
     single.train(data, threshold=0, max_iterations=5)
     data.pointer = 0
     double.train(data, threshold=0, max_iterations=5)
