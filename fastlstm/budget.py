@@ -44,7 +44,9 @@ def steps_within(session: Session, minutes: float) -> int:
     part = feed.evaluate(network, max(1, int(trial / 2 / per_step)))
     per_validation = 0.0
     if part is not None:
-        per_validation = (perf_counter() - started - per_step * steps) * feed.held_out_characters / part.count
+        per_validation = (
+            (perf_counter() - started - per_step * steps) * feed.held_out_characters / part.characters
+        )
 
     left = 60 * minutes * MARGIN - (perf_counter() - started)
     interval = options.validate_every or feed.steps_per_epoch

@@ -14,10 +14,10 @@ from fastlstm.batching import NameBatches
 from fastlstm.checkpoint import load_model, save_model
 from fastlstm.corpus import Names, Text
 from fastlstm.errors import FastLSTMError
-from fastlstm.feeds import Scores, as_data, evaluate_names, evaluate_text, feed
+from fastlstm.feeds import NameFeed, Scores, as_data, evaluate_names, evaluate_text, feed
 from fastlstm.model import Network
 from fastlstm.novelty import NameIndex, read_index
-from fastlstm.options import Options
+from fastlstm.options import LENGTHS, Options
 from fastlstm.runs import Run
 from fastlstm.training import Record, Session, train
 from fastlstm.vocabulary import Vocabulary
@@ -91,7 +91,7 @@ class CharLM:
         session = self._session(data, options)
         self.kind, self.preprocessing = session.kind, session.preprocessing
         self._network, self._vocabulary = session.network, session.vocabulary
-        self.index = NameIndex.of(session.feed.train) if session.feed.kind == "names" else None
+        self.index = NameIndex.of(session.feed.train) if isinstance(session.feed, NameFeed) else None
         records: list[Record] = []
         best: np.ndarray | None = None
         run = Run.create(session, "-", out) if out is not None else None
@@ -120,7 +120,10 @@ class CharLM:
                 if sizes.get(name, value) != value:
                     raise FastLSTMError(f"{name} is {sizes[name]} in this model and cannot become {value}")
             given = {**given, **sizes}
-        options = Options(**{**self._options, **given})
+        before = self._options
+        if not given.keys().isdisjoint(LENGTHS):
+            before = {name: value for name, value in before.items() if name not in LENGTHS}
+        options = Options(**{**before, **given})
         lowercase = self.preprocessing.get("lowercase", options.lowercase)
         prepared = as_data(data, lowercase)
         kind = "names" if isinstance(prepared, Names) else "text"
@@ -171,10 +174,11 @@ class CharLM:
 
 def evaluate_model(model: Any, data: Names | Text | str | Iterable[str]) -> Scores:
     """The scores of data under anything with a network, vocabulary, kind and preprocessing."""
+    network = model.network
     prepared = as_data(data, model.preprocessing.get("lowercase"))
     kind = "names" if isinstance(prepared, Names) else "text"
     if kind != model.kind:
         raise FastLSTMError(f"this model is one of {model.kind}, and {prepared.source} is {kind}")
     if isinstance(prepared, Names):
-        return evaluate_names(model.network, NameBatches(prepared, model.vocabulary, EVALUATION_BATCH))
-    return evaluate_text(model.network, prepared.ids(model.vocabulary))
+        return evaluate_names(network, NameBatches(prepared, model.vocabulary, EVALUATION_BATCH))
+    return evaluate_text(network, prepared.ids(model.vocabulary))

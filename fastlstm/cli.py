@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import sys
+from typing import Any, NoReturn
 
 import click
+
+from fastlstm.errors import FastLSTMError
 
 COMMANDS = {
     "train": "Train a model on names or text.",
@@ -20,7 +26,11 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and one-line helps without importing their modules."""
+    """A group that knows its commands' names and one-line helps without importing their modules.
+
+    Whatever goes wrong is one line on standard error: exit code 2 for a wrong command line, 1 for all else,
+    130 after Ctrl-C. A reader that closes the pipe ends a command silently.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -34,6 +44,35 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "fastlstm"
+            _fail(f"{command}: {error.format_message()} ({command} --help shows how)", 2)
+        except (FastLSTMError, click.ClickException) as error:
+            _fail(
+                f"fastlstm: {error.format_message() if isinstance(error, click.ClickException) else error}", 1
+            )
+        except click.Abort:
+            _fail("fastlstm: interrupted", 130)
+        except MemoryError:
+            _fail("fastlstm: not enough memory; take a smaller model, batch or window", 1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                sys.exit(1)
+            _fail(f"fastlstm: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", 1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(" ".join(message.split()), err=True)
+    sys.exit(code)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

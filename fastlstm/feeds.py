@@ -26,11 +26,11 @@ STREAM_CHARACTERS, MOST_STREAMS, WINDOW = 4096, 32, 128
 
 
 class Scores(NamedTuple):
-    """Means over `count` real targets: `loss` in nats a character, `accuracy` of the argmax."""
+    """Means over so many real targets: `loss` in nats a character, `accuracy` of the argmax."""
 
     loss: float
     accuracy: float
-    count: int
+    characters: int
 
     @property
     def perplexity(self) -> float:
@@ -154,15 +154,17 @@ Feed = NameFeed | TextFeed
 
 def open_data(path: str | os.PathLike[str] | None, options: Options) -> Names | Text:
     """Read a file (None: the embedded names, "-": standard input) as `options` say."""
+    if path is None and options.kind == "text":
+        raise FastLSTMError("the data that come with fastlstm are names; give a file to train on text")
     kind = "names" if path is None else decide_kind(path, options.kind)
     lowercase = (kind == "names") if options.lowercase is None else options.lowercase
-    if kind == "text":
+    if path is not None and kind == "text":
         for name in ("column", "weight", "limit", "delimiter"):
             if getattr(options, name) is not None:
                 raise FastLSTMError(
                     f"{name} is for names, and {path} is read as text; say that it holds names (--as names)"
                 )
-        return read_text(os.fspath(path or "-"), options.encoding, lowercase)
+        return read_text(path, options.encoding, lowercase)
     if options.characters is not None:
         raise FastLSTMError("characters limits a text's vocabulary; these data are names")
     if path is None:

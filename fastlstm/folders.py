@@ -11,7 +11,6 @@ curves.png              where matplotlib is installed
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
 from typing import IO
@@ -71,13 +70,15 @@ def new_folder(out: str | os.PathLike[str] | None, source: str | None) -> Path:
         return Path(out)
     name = "data" if source == "-" else Path(source or "names").name.split(".")[0] or "data"
     Path("runs").mkdir(exist_ok=True)
-    for number in itertools.count(1):
+    number = 1
+    while True:
+        folder = Path("runs", f"{name}-{number}")
         try:
-            Path("runs", f"{name}-{number}").mkdir()
-            break
+            folder.mkdir()
         except FileExistsError:
-            continue
-    return Path("runs", f"{name}-{number}")
+            number += 1
+        else:
+            return folder
 
 
 def cut(metrics: Path, step: int) -> None:

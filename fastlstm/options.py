@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral
 from typing import Any
 
 from fastlstm.errors import FastLSTMError
@@ -33,11 +34,12 @@ BY_MINUTES: dict[str, list[tuple[float, dict[str, Any]]]] = {
 }
 LEAST_STEPS = 1000  # little data is gone through more often, until there are so many updates
 LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
+LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 SGD_RATE = 0.5
 ADAMW_DECAY = 0.01
 
 
-def _option(default: Any, section: str, convert: type, text: str, **limits: Any) -> Any:
+def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
     """A field with what the command line and the checks need: `low`, `above`, `below`, `choices`, `late`.
 
     `late` marks what may be changed when a run is resumed.
@@ -47,8 +49,10 @@ def _option(default: Any, section: str, convert: type, text: str, **limits: Any)
 
 def whole_or_share(value: Any) -> int | float:
     """0.1 is a share, 1000 a count; strings are read the same way."""
+    if not isinstance(value, str):
+        return int(value) if isinstance(value, Integral) else float(value)
     try:
-        return int(value) if not isinstance(value, float) else value
+        return int(value)
     except ValueError:
         return float(value)
 
@@ -120,7 +124,7 @@ class Options:
         None,
         "Training",
         float,
-        "Or for so long: measured once, turned into a number of steps and kept.",
+        "Or for so long; it becomes a number of steps once, and sizes fit for the time.",
         above=0,
     )
     batch_size: int | None = _option(None, "Training", int, "Names in a batch, or streams of a text.", low=1)
@@ -134,12 +138,16 @@ class Options:
         None,
         "Training",
         float,
-        "Share of the run in which the rate rises [onecycle 0.3, others 0].",
+        "Share of the run in which the rate rises.  [onecycle 0.3, others 0]",
         low=0,
         below=1,
     )
     final: float | None = _option(
-        None, "Training", float, "Last rate, as a share of the highest [cosine 0, exponential 0.01].", low=0
+        None,
+        "Training",
+        float,
+        "Last rate, as a share of the highest.  [onecycle 4e-6, exponential 0.01, others 0]",
+        low=0,
     )
     decay: float = _option(0.5, "Training", float, "Schedule step: the factor of each drop.", above=0)
     decay_every: int = _option(5, "Training", int, "Schedule step: epochs between drops.", low=1)
@@ -147,30 +155,30 @@ class Options:
     beta1: float = _option(0.9, "Training", float, "Adam's memory of gradients.", low=0, below=1)
     beta2: float = _option(0.999, "Training", float, "Adam's memory of their squares.", low=0, below=1)
     weight_decay: float | None = _option(
-        None, "Training", float, "Decoupled decay of weight matrices [adamw 0.01, others 0].", low=0
+        None, "Training", float, "Decoupled decay of weight matrices.  [adamw 0.01, others 0]", low=0
     )
     clip_norm: float = _option(
         1.0, "Training", float, "Largest norm of all gradients; 0: any.", low=0, late=True
     )
     clip_value: float = _option(0.0, "Training", float, "Largest single gradient; 0: any.", low=0, late=True)
     validate_every: int | None = _option(
-        None, "Training", int, "Steps between validations [an epoch].", low=1
+        None, "Training", int, "Steps between validations.  [an epoch]", low=1
     )
     patience: int = _option(
         0, "Training", int, "Stop after so many validations without a better one; 0: never.", low=0, late=True
     )
     seed: int = _option(0, "Training", int, "Seed of weights, split, order and dropout.", low=0)
     threads: int | None = _option(
-        None, "Training", int, "Threads [all cores]; the results do not depend on them.", low=1, late=True
+        None, "Training", int, "The results do not depend on them.  [all cores]", low=1, late=True
     )
 
     index: bool = _option(True, "Run", bool, "Keep the training names in the run, for `sample --novel`.")
-    samples: int = _option(0, "Run", int, "Show so many samples at each validation.", low=0, late=True)
+    samples: int = _option(0, "Run", int, "Show so many samples after each validation.", low=0, late=True)
     log_every: int = _option(
         1000, "Run", int, "Most steps between two rows of metrics.csv.", low=1, late=True
     )
     checkpoint_every: int = _option(
-        0, "Run", int, "Steps between checkpoints; 0: only at validations.", low=0, late=True
+        0, "Run", int, "Steps between checkpoints, beside those by time.", low=0, late=True
     )
     checkpoint_seconds: float = _option(
         60.0, "Run", float, "Most seconds between checkpoints.", above=0, late=True
@@ -182,7 +190,7 @@ class Options:
             object.__setattr__(
                 self, option.name, _checked(option.name, value, option.default, option.metadata)
             )
-        lengths = [name for name in ("epochs", "steps", "minutes") if getattr(self, name) is not None]
+        lengths = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
             raise FastLSTMError(f"{' and '.join(lengths)} are given together; choose one")
 
@@ -224,7 +232,7 @@ class Options:
                     f"a resumed run may change {', '.join(sorted(late))}"
                 )
         if "epochs" in changes or "steps" in changes:
-            changes = {"epochs": None, "steps": None, "minutes": None, **changes}
+            changes = {**dict.fromkeys(LENGTHS), **changes}
         return replace(self, **changes)
 
     def command(self, source: str | None, size: int, total: int) -> str:

@@ -17,7 +17,7 @@ from fastlstm import __version__
 from fastlstm.checkpoint import load_arrays, load_model, model_facts, save_arrays, write_atomically
 from fastlstm.corpus import Names, Text
 from fastlstm.errors import FastLSTMError
-from fastlstm.feeds import feed, open_data
+from fastlstm.feeds import NameFeed, feed, open_data
 from fastlstm.folders import CHECKPOINT, CONFIG, CURVES, METRICS, MODEL, check_out, cut, lock, new_folder
 from fastlstm.options import Options
 from fastlstm.parameters import Parameters
@@ -171,11 +171,10 @@ class Run:
     def _furnish(self) -> None:
         """Bring the files beside model and checkpoint in line with where the session is."""
         cut(self.folder / METRICS, self.session.position.step)
-        feed = self.session.feed
-        if feed.kind == "names" and self.session.options.index:
+        if isinstance(self.session.feed, NameFeed) and self.session.options.index:
             from fastlstm.novelty import write_index
 
-            write_index(self.folder, feed.train)
+            write_index(self.folder, self.session.feed.train)
         self.describe()
 
     def _keep(self) -> None:

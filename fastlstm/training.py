@@ -39,7 +39,7 @@ class Record(NamedTuple):
     smoothed: float  # its running mean
     norm: float  # of all gradients, before clipping
     rate: float
-    count: int  # characters in this batch
+    characters: int  # in this batch
     seconds: float  # of training so far, validations included
     train: Scores | None = None  # means since the last validation
     validation: Scores | None = None
@@ -102,10 +102,9 @@ class Session:
     def new_optimizer(self, network: Network) -> Optimizer:
         """An optimiser of this run's kind for the parameters of `network`."""
         names = {option.name for option in fields(OptimizerConfig)} - {"kind", "epsilon"}
-        config = OptimizerConfig(
-            self.options.optimizer, **{name: getattr(self.options, name) for name in names}
-        )
-        return Optimizer(network.parameters, config)
+        config: dict[str, Any] = {name: getattr(self.options, name) for name in names}
+        config["kind"] = self.options.optimizer
+        return Optimizer(network.parameters, OptimizerConfig(**config))
 
     def new_schedule(self, total: int) -> Schedule:
         """This run's learning rates, spread over `total` steps."""

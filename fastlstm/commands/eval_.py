@@ -1,0 +1,88 @@
+"""`fastlstm eval`: the scores of data, or of single names, under a trained model."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from typing import Any
+
+import click
+
+from fastlstm.commands.fields import with_fields
+
+
+@click.command("eval")
+@click.argument("run")
+@click.argument("data", required=False)
+@click.option(
+    "--name", "names", metavar="TEXT", multiple=True, help="Score this name or text; may be repeated."
+)
+@with_fields(["Data"], without=["kind", "lowercase", "characters", "validation"])
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads.  [all cores]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv", "json"]),
+    default="text",
+    help="Form of the output.  [text]",
+)
+def command(
+    run: str, data: str | None, names: tuple[str, ...], threads: int | None, form: str, **given: Any
+) -> None:
+    """Score DATA, or single names, under RUN: a run's folder or a model file.
+
+    \b
+    fastlstm eval runs/names-1 others.csv
+    fastlstm eval runs/names-1 --name anna --name xqz
+    fastlstm eval runs/shakespeare-1 sonnets.txt --format json
+
+    DATA are read as what the model was trained on, names or text, and prepared in the same way. The loss is
+    the mean over characters, ends of names included, in nats. For single names: log-probability in nats, and
+    bits a character.
+    """
+    if (data is None) == (not names):
+        raise click.UsageError("give either DATA or at least one --name")
+    from fastlstm.checkpoint import load_model
+
+    model = load_model(run)
+    model.network.threads = threads
+    if names:
+        from fastlstm.scoring import score
+
+        found = [{"name": n, **s._asdict()} for n, s in zip(names, score(model, names), strict=True)]
+        lines = [
+            f"{s['name']}  log p {s['logprob']:.4f}, {s['bits_per_character']:.3f} bits a character"
+            for s in found
+        ]
+        _show(found, "\n".join(lines), form)
+        return
+    from fastlstm.charlm import evaluate_model
+    from fastlstm.commands.progress import sentence
+    from fastlstm.feeds import open_data
+    from fastlstm.options import Options
+
+    given = {name: value for name, value in given.items() if value is not None}
+    read = open_data(data, Options(kind=model.kind, lowercase=model.preprocessing.get("lowercase"), **given))
+    for note in read.notes:
+        click.echo(note, err=True)
+    scores = evaluate_model(model, read)
+    facts = {
+        "loss": scores.loss,
+        "perplexity": scores.perplexity,
+        "bits_per_character": scores.bits_per_character,
+        "accuracy": scores.accuracy,
+        "characters": scores.characters,
+    }
+    _show([facts], f"{sentence(scores)}, over {scores.characters:,} characters", form)
+
+
+def _show(rows: list[dict[str, Any]], text: str, form: str) -> None:
+    if form == "text":
+        click.echo(text)
+    elif form == "json":
+        click.echo(json.dumps(rows if len(rows) > 1 else rows[0], ensure_ascii=False))
+    else:
+        table = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)

@@ -1,0 +1,107 @@
+"""What a person sees while a model trains: a bar on a terminal, lines of scores, samples on request."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import Any
+
+import click
+
+from fastlstm.feeds import Scores, TextFeed
+from fastlstm.sampling import generate
+from fastlstm.training import Record, Session
+
+REFRESH = 0.25  # seconds between two figures on the bar
+SAMPLE_LENGTH = 200  # characters of a text's sample
+
+
+def sentence(scores: Scores) -> str:
+    """Scores in all their units."""
+    return (
+        f"{scores.loss:.4f} nats a character, perplexity {scores.perplexity:.3f}, "
+        f"{scores.bits_per_character:.3f} bits, accuracy {scores.accuracy:.1%}"
+    )
+
+
+class Progress:
+    """Shows a session's records; a context manager."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._bar: Any = None
+        self._refreshed = monotonic()
+        self._header = False
+        self._known: dict[str, str] | None = None
+        self._characters = 0
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            form = "{percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+            done = session.position.step
+            self._bar = tqdm(total=session.total, initial=done, bar_format=form, leave=False, mininterval=0.1)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, record: Record) -> None:
+        """Take in one step; called after each, so it does next to nothing unless something is due."""
+        if self._bar is not None:
+            self._bar.update()
+            self._characters += record.characters
+            now = monotonic()
+            if now - self._refreshed > REFRESH:
+                speed = self._characters / (now - self._refreshed)
+                self._bar.set_postfix_str(
+                    f"loss {record.smoothed:.3f}, perplexity {Scores(record.smoothed, 0, 0).perplexity:.2f}, "
+                    f"{speed:,.0f} characters/s",
+                    refresh=False,
+                )
+                self._refreshed, self._characters = now, 0
+        if record.train is None:
+            return
+        validated = record.best or record.validation is not None
+        self._row(record)
+        if validated and self.session.options.samples:
+            self._samples(self.session.options.samples)
+
+    def say(self, line: str) -> None:
+        """A line on standard output, above the bar."""
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stdout)
+        else:
+            click.echo(line)
+
+    def _row(self, record: Record) -> None:
+        if not self._header:
+            self._header = True
+            self.say(
+                "  epoch      step   train: loss  perplexity  accuracy   held out: loss  perplexity  accuracy"
+            )
+        cells = f"{record.epoch:7.2f} {record.step:9,}"
+        for width, scores in ((13, record.train), (17, record.validation)):
+            cells += (
+                f"{scores.loss:{width}.4f} {scores.perplexity:11.3f} {scores.accuracy:9.2%}" if scores else ""
+            )
+        self.say(cells + ("  best" if record.best and record.validation else ""))
+
+    def _samples(self, count: int) -> None:
+        """Show what the model draws now; names with whether they are in the data."""
+        session = self.session
+        controls: dict[str, Any] = {"seed": session.position.step, "threads": session.options.threads}
+        feed = session.feed
+        if isinstance(feed, TextFeed):
+            for text in generate(session, count, length=SAMPLE_LENGTH, **controls):
+                self.say("\n" + text + "\n")
+            return
+        if self._known is None:
+            self._known = dict.fromkeys(feed.held_out.distinct, "in validation")
+            self._known |= dict.fromkeys(feed.train.distinct, "in train")
+        names = generate(session, count, max_length=SAMPLE_LENGTH, **controls)
+        width = max(20, *map(len, names))
+        for name in names:
+            self.say(f"    {name:<{width}}  {self._known.get(name, 'new')}")

@@ -1,0 +1,139 @@
+"""`fastlstm train`: read, train with a view of it, and say where the run is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import click
+
+from fastlstm.commands.fields import SECTIONS, SectionedCommand, with_fields
+from fastlstm.errors import FastLSTMError
+from fastlstm.options import Options
+
+
+@click.command("train", cls=SectionedCommand, context_settings={"max_content_width": 100})
+@click.argument("data", required=False, metavar="[DATA]")
+@with_fields(SECTIONS)
+@click.option("--out", metavar="DIR", help="Folder for the run.  [runs/<data>-<n>]")
+@click.option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint, to the same end.")
+def command(data: str | None, out: str | None, resume: str | None, **given: Any) -> None:
+    """Train a model on names or text: DATA, or the US first names that come with fastlstm.
+
+    \b
+    fastlstm train                                    names, without a file
+    fastlstm train names.csv --column Name            a column of a table
+    fastlstm train names.txt --as names               a name a line
+    fastlstm train shakespeare.txt --minutes 3        a text, in three minutes
+    fastlstm train --resume runs/shakespeare-1        after an interruption
+
+    .csv and .tsv files (also .gz) are names, others text; - is standard input. Models that fit the data at
+    hand come out of the defaults; --minutes picks sizes and schedule for the time there is.
+    Ctrl-C saves a checkpoint and says how to go on.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        options = Options(**given)
+    except FastLSTMError as error:
+        raise click.UsageError(str(error)) from None
+    from fastlstm.runs import Run
+
+    if resume is not None:
+        if out is not None:
+            raise click.UsageError(
+                "--out names a new run's folder and --resume goes on in the old one; choose one"
+            )
+        run = Run.resume(resume, given, data)
+        position = run.session.position
+        click.echo(f"going on with {run.folder} at step {position.step:,} of {run.session.total:,}")
+    else:
+        run = _new_run(data, options, out)
+    with run:
+        _follow(run)
+
+
+def _new_run(data: str | None, options: Options, out: str | None) -> Any:
+    """Read the data, say what they are and what will be trained, and make the run."""
+    from fastlstm.feeds import feed, open_data
+    from fastlstm.folders import check_out
+    from fastlstm.runs import Run
+    from fastlstm.training import Session
+
+    check_out(out)
+    read = open_data(data, options)
+    kind = "names" if hasattr(read, "distinct") else "text"
+    resolved = options.resolve(kind, len(read))
+    click.echo(read.describe())
+    if data is not None and options.kind is None:
+        other = {"names": "text", "text": "names"}[kind]
+        click.echo(f"read as {kind} (--as {other} if it is not)")
+    fed = feed(read, resolved)
+    for note in read.notes:
+        click.echo(note)
+    if resolved.minutes is not None:
+        click.echo(f"measuring how much can be done in {resolved.minutes:g} minutes …")
+    session = Session(fed, resolved)
+    run = Run.create(session, data, out)
+    o = resolved
+    click.echo(
+        f"{session.network.parameters.flat.size:,} parameters: {o.layers} × {o.hidden} units, "
+        f"embedding {o.embedding}, {len(session.vocabulary.characters)} characters"
+    )
+    click.echo(
+        f"{session.total:,} steps, {session.total / fed.steps_per_epoch:.3g} epochs; "
+        f"{o.optimizer}, {o.schedule}, lr {o.lr:g}; run {run.folder}"
+    )
+    return run
+
+
+class Signals:
+    """Ctrl-C and SIGTERM, noted while a block runs so that no step is cut; a second one is not held back."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+def _follow(run: Any) -> None:
+    """Train to the end or to a signal, showing it, and close with what there is now."""
+    from fastlstm.commands.progress import Progress, sentence
+
+    session = run.session
+    with Signals() as signals, Progress(session) as progress:
+        for record in run.follow(lambda: signals.received is not None):
+            progress.show(record)
+    position = session.position
+    if signals.received is not None and not session.finished:
+        click.echo(
+            f"stopped at step {position.step:,} of {session.total:,}, all saved; "
+            f"go on with: fastlstm train --resume {run.folder}",
+            err=True,
+        )
+        raise SystemExit(128 + signals.received)
+    if position.stopped:
+        click.echo(f"stopped early: {position.worse} validations without a better one")
+    if position.best is not None:
+        click.echo(f"best at step {position.best_step:,}, on what was held out: {sentence(position.best)}")
+    click.echo(f"run: {run.folder}")
+    click.echo(f"sample from it: fastlstm sample {os.fspath(run.folder)}")
