@@ -6,7 +6,6 @@ import copy
 import io
 import subprocess
 import sys
-import weakref
 from itertools import product
 
 import pytest
@@ -143,127 +142,6 @@ def test_dropout_draws_the_same_mask_as_pytorch():
     x = inputs("batched", ours)[0]
     assert not torch.equal(flat(ours(x))[0], flat(ours(x))[0])
     torch.testing.assert_close(flat(ours.eval()(x))[0], flat(theirs.eval()(x))[0])
-
-
-def test_the_two_biases_do_not_share_a_gradient():
-    layer = LSTM(3, 4)
-    layer(torch.randn(2, 2, 3))[0].sum().backward()
-    assert torch.equal(layer.bias_ih_l0.grad, layer.bias_hh_l0.grad)
-    layer.bias_ih_l0.grad.zero_()
-    assert layer.bias_hh_l0.grad.abs().sum() > 0
-
-
-def test_used_twice_in_one_graph():
-    ours, theirs = pair()
-    for layer in (ours, theirs):
-        x = inputs("batched", layer)[0]
-        out, state = layer(x)
-        again, _ = layer(out[..., :3] * 2, state)
-        (again.sum() + out.pow(2).sum()).backward()
-    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(a.grad, b.grad)
-
-
-def test_inputs_weights_and_outputs_may_change_before_the_backward_pass():
-    layer = LSTM(3, 4, dtype=DOUBLE)
-    x = torch.randn(3, 2, 3, dtype=DOUBLE)
-    layer(x)[0].sum().backward()
-    expected = [p.grad.clone() for p in layer.parameters()]
-    layer.zero_grad()
-    out, _ = layer(x)
-    loss = out.sum()
-    with torch.no_grad():
-        for tensor in (x, out, *layer.parameters()):
-            tensor.zero_()
-    loss.backward()
-    for p, gradient in zip(layer.parameters(), expected, strict=True):
-        torch.testing.assert_close(p.grad, gradient)
-
-
-def test_frozen_weights_get_no_gradient():
-    layer = LSTM(3, 4)
-    layer.weight_hh_l0.requires_grad_(False)
-    layer.bias_ih_l0.requires_grad_(False)
-    layer(torch.randn(2, 2, 3))[0].sum().backward()
-    grads = {name: p.grad is not None for name, p in layer.named_parameters()}
-    assert grads == {"weight_ih_l0": True, "weight_hh_l0": False, "bias_ih_l0": False, "bias_hh_l0": True}
-
-
-@pytest.fixture
-def caches(monkeypatch):
-    """What the engine returns as caches, weakly, in the order of the calls; None where nothing was kept."""
-    found = []
-    forward = autograd.forward
-
-    def spy(*arguments):
-        result = forward(*arguments)
-        found.append(result[2] and weakref.ref(result[2]))
-        return result
-
-    monkeypatch.setattr(autograd, "forward", spy)
-    return found
-
-
-def test_nothing_is_kept_where_no_gradient_is_wanted(caches):
-    layer, x = LSTM(3, 4), torch.randn(2, 2, 3)
-    with torch.no_grad():
-        assert not layer(x)[0].requires_grad
-    with torch.inference_mode():
-        assert not layer(x)[0].requires_grad
-    assert layer(x)[0].requires_grad
-    assert not layer.requires_grad_(False)(x)[0].requires_grad
-    assert [cache is None for cache in caches] == [True, True, False, True]
-
-
-def test_caches_live_until_the_backward_pass_or_the_graphs_end(caches):
-    loss = LSTM(3, 4, bidirectional=True)(torch.randn(2, 2, 3))[0].sum()
-    loss.backward(retain_graph=True)
-    assert [cache() is None for cache in caches] == [False, False]
-    loss.backward()
-    assert [cache() is None for cache in caches] == [True, True]
-    with pytest.raises(RuntimeError, match="second time"):
-        loss.backward()
-    out = LSTM(3, 4)(torch.randn(2, 2, 3))
-    assert caches[-1]() is not None
-    del out
-    assert caches[-1]() is None
-
-
-def test_recomputation_under_checkpoint():
-    from torch.utils.checkpoint import checkpoint
-
-    layer = LSTM(3, 4, dtype=DOUBLE)
-    grads = []
-    for function in (layer, lambda x: checkpoint(layer, x, use_reentrant=False)):
-        x = torch.arange(12, dtype=DOUBLE).reshape(2, 2, 3).requires_grad_()
-        layer.zero_grad()
-        function(x)[0].sum().backward()
-        grads.append([x.grad, *(p.grad for p in layer.parameters())])
-    for a, b in zip(*grads, strict=True):
-        assert torch.equal(a, b)
-
-
-def test_hooks_that_copy_what_is_saved_are_refused():
-    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda tensor: tensor):
-        out, _ = LSTM(3, 4)(torch.randn(2, 2, 3))
-    with pytest.raises(FastLSTMError, match="save_on_cpu"):
-        out.sum().backward()
-
-
-def test_double_backward_is_refused():
-    x = torch.randn(2, 2, 3, requires_grad=True)
-    layer = LSTM(3, 4)
-    loss = layer(x)[0].sum()
-    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
-    torch.testing.assert_close(gradient, torch.autograd.grad(layer(x)[0].sum(), x)[0])
-    with pytest.raises(FastLSTMError, match=r"only once: use torch\.nn\.LSTM"):
-        (loss + gradient.norm()).backward()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, on its way to its error
-def test_forward_mode_is_refused():
-    with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="forward mode AD"):
-        LSTM(3, 4)(torch.autograd.forward_ad.make_dual(torch.zeros(2, 2, 3), torch.ones(2, 2, 3)))
 
 
 def test_save_load_and_copy():
