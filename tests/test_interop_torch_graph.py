@@ -1,4 +1,4 @@
-"""`fastlstm.interop.torch.LSTM` in PyTorch's graph: what is kept and how long, what may change, what is refused."""
+"""Our LSTM in PyTorch's graph: what is kept and for how long, what may change meanwhile, what is refused."""
 
 from __future__ import annotations
 
