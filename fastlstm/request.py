@@ -14,6 +14,7 @@ from fastlstm.errors import FastLSTMError
 DEFAULT_LENGTH = 1000  # characters of a text
 DEFAULT_ROOM = 100  # characters of a name past its prefix and its least length
 
+
 @dataclass(frozen=True)
 class Request:
     """What to draw: the keywords of `generate`, checked.

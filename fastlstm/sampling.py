@@ -16,12 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastlstm import workers
 from fastlstm.errors import FastLSTMError
 from fastlstm.kernels import choose as choosing
+from fastlstm.kernels.generate import FAILED, SLOTS, Job, generate_program
+from fastlstm.kernels.tickets import new_board
 from fastlstm.novelty import comparable
 from fastlstm.reading import preprocess
 from fastlstm.request import DEFAULT_LENGTH, DEFAULT_ROOM, Request
-from fastlstm.stream import StreamState, begin, step
+from fastlstm.stream import Rows, StreamState, begin, step
 
 NOT_FINITE = "the model's outputs are not finite: its training diverged, so train it again"
 
@@ -58,7 +61,7 @@ def pick(logits: np.ndarray, keys: np.ndarray, position: int, short: np.ndarray,
     chosen = np.empty(B, np.int64)
     banned = np.where(short, rules.end, -1)
     settings = (rules.temperature, rules.top_k, rules.top_p)
-    scratch, heap = np.empty((2, V)), np.empty(V, np.int64)
+    scratch, heap = np.empty((2, V)), np.empty(V, np.int32)
     choosing.choose_rows(logits, keys, position, banned, *settings, scratch, heap, chosen)
     if (chosen == choosing.NOTHING).any():
         raise FastLSTMError(NOT_FINITE)
@@ -66,42 +69,48 @@ def pick(logits: np.ndarray, keys: np.ndarray, position: int, short: np.ndarray,
 
 
 def draw(
-    state: StreamState, logits: np.ndarray, origins: np.ndarray, keys: np.ndarray, rules: Rules
+    state: StreamState, origins: np.ndarray, keys: np.ndarray, rules: Rules, threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw B sequences together; finished ones leave the batch.
+    """Draw N sequences side by side.
 
-    state and logits (P, V) follow each of P prefixes; origins (B,) says which of them a sequence continues,
-    keys (B,) which stream of uniforms it draws from. Returns ids (B, longest), padded with 0, and lengths
-    (B,), which count a stop text but no end mark.
+    `state` has read each of P prefixes; origins (N,) says which of them a sequence continues, keys (N,) which
+    stream of uniforms it draws from. Returns ids (N, longest), padded with 0, and lengths (N,), which count a
+    stop text but no end mark.
     """
-    shortest, longest, S = rules.shortest[origins], rules.longest[origins], len(rules.stop)
-    ids = np.zeros((len(origins), longest.max()), np.int32)
-    lengths = np.zeros(len(origins), np.int64)
-    live = np.flatnonzero(longest > 0)
-    state, logits = state.take(origins[live]), logits[origins[live]]
-    for position in range(ids.shape[1]):
-        chosen = pick(logits, keys[live], position, position < shortest[live], rules)
-        on = chosen != rules.end
-        ids[live[on], position] = chosen[on]
-        lengths[live[on]] = position + 1
-        on &= position + 1 < longest[live]
-        if 0 < S <= position + 1:
-            on &= (ids[live, position + 1 - S : position + 1] != rules.stop).any(1)
-        if not on.any():
-            break
-        live, state = live[on], state.take(np.flatnonzero(on))
-        logits = step(state, chosen[on])
+    N, frozen = len(origins), state.frozen
+    ids, lengths = np.zeros((N, rules.longest.max()), np.int32), np.zeros(N, np.int64)
+    work = 2.0 * frozen.flat.size * N * min(8, ids.shape[1])
+    count = 1 if work < workers.SMALL_WORK else min(workers.thread_count(threads), N)
+    slots = min(SLOTS, -(-N // count))
+    rows = [Rows(frozen, slots) for _ in range(count)]
+    fed, sequences = np.zeros((2, count, slots), np.int64)
+    workers.run(
+        generate_program,
+        frozen.records,
+        frozen.head,
+        state.rows.record,
+        np.concatenate([each.record for each in rows]),
+        Job(ids, lengths, origins, keys, **rules._asdict()),
+        fed,
+        sequences,
+        frozen.like,
+        new_board(),
+        threads=count,
+        work=work,
+    )
+    if (lengths == FAILED).any():
+        raise FastLSTMError(NOT_FINITE)
     return ids, lengths
 
 
-def rules(model: Any, request: Request, prefixes: Sequence[str]) -> Rules:
+def rules_for(model: Any, request: Request, prefixes: Sequence[str]) -> Rules:
     """The request's numbers for this model, and how many characters each prefix leaves to draw."""
     names = model.kind == "names"
     for name in ("length",) if names else ("min_length", "max_length", "novel", "unique", "avoid"):
         if getattr(request, name):
             other = "text" if names else "names"
             raise FastLSTMError(f"{name} is for models of {other}, and this one is of {model.kind}")
-    given = np.array([len(prefix) for prefix in prefixes])
+    given = np.array([len(prefix) for prefix in prefixes], np.int64)
     if names:
         shortest = np.maximum((1 if request.min_length is None else request.min_length) - given, 0)
         longest = shortest + DEFAULT_ROOM if request.max_length is None else request.max_length - given
@@ -143,9 +152,9 @@ class _Source:
         self.lowercase = bool(model.preprocessing.get("lowercase"))
         given = [request.prefix] if request.prefixes is None else request.prefixes
         self.prefixes = [preprocess(prefix, self.lowercase) for prefix in given]
-        self.rules = rules(model, request, self.prefixes)
+        self.rules = rules_for(model, request, self.prefixes)
         encoded = [self.vocabulary.encode(prefix, f"prefix {prefix!r}") for prefix in self.prefixes]
-        self.state, self.logits = begin(model.network, [context(self.vocabulary, ids) for ids in encoded])
+        self.state, self.logits = begin(model, [context(self.vocabulary, ids) for ids in encoded])
         self.seed = secrets.randbits(64) if request.seed is None else request.seed
         self.queues = [deque[str]() for _ in self.prefixes]
         self.sequences = [0] * len(self.prefixes)
@@ -167,7 +176,7 @@ class _Source:
             self.sequences[p] += max(count, 0)
             room -= max(count, 0)
         keys = stream_keys(self.seed, np.array(numbers, np.uint64))
-        ids, lengths = draw(self.state, self.logits, np.array(origins), keys, self.rules)
+        ids, lengths = draw(self.state, np.array(origins, np.int64), keys, self.rules, self.request.threads)
         for p, text in zip(origins, self._texts(ids, lengths), strict=True):
             self.queues[p].append(self.prefixes[p] + text)
 
@@ -222,9 +231,9 @@ def generate(model: Any, n: int = 20, **keywords: Any) -> list[str]:
 def stream(model: Any, **keywords: Any) -> Iterator[str]:
     """One text in pieces as it is drawn: joined, what `generate` draws with n=1 and these keywords."""
     request = Request(n=1, **keywords)
+    source = _Source(model, request)
     if request.selective or request.prefixes is not None:
         raise FastLSTMError("novel, unique, avoid and prefixes choose among whole names: use generate")
-    source = _Source(model, request)
     yield from source.prefixes
     rules, state, logits = source.rules, source.state, source.logits
     keys, held = stream_keys(source.seed, np.zeros(1)), ""

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.model import Network
 from fastlstm.reading import preprocess
 from fastlstm.request import DEFAULT_ROOM, whole
 from fastlstm.sampling import NOT_FINITE, context
-from fastlstm.stream import begin, feed, initial, step
+from fastlstm.stream import begin, start, step
 
-BATCH = 512  # names scored at once
+BATCH = 480  # names scored at once
 
 
 class Score(NamedTuple):
@@ -50,27 +49,30 @@ def score(model: Any, names: Sequence[str], prepared: bool = False) -> list[Scor
         elif not len(ids):
             raise FastLSTMError("an empty text has no score: give at least one character")
         targets.append(ids)
-    first = context(vocabulary, np.zeros(0, np.int32))
+    first = int(context(vocabulary, np.zeros(0, np.int32))[0])
     order = sorted(range(len(targets)), key=lambda k: -len(targets[k]))
     logprobs = np.zeros(len(targets))
     for k in range(0, len(order), BATCH):
         block = order[k : k + BATCH]
-        logprobs[block] = _logprobs(model.network, [targets[i] for i in block], first)
+        logprobs[block] = _logprobs(model, [targets[i] for i in block], first)
     return [
         Score(float(logprob), float(-logprob / math.log(2) / len(ids)))
         for logprob, ids in zip(logprobs, targets, strict=True)
     ]
 
 
-def _logprobs(network: Network, targets: list[np.ndarray], first: np.ndarray) -> np.ndarray:
+def _logprobs(model: Any, targets: list[np.ndarray], first: int) -> np.ndarray:
     """log p (B,) of id sequences, the longest first, each after the single id `first`."""
-    inputs = [np.concatenate([first, ids[:-1]]) for ids in targets]
-    sums = np.zeros(len(targets))
-    for t, logits in feed(network, inputs, initial(network, len(targets))):
-        logp = log_softmax(logits)
-        for b in range(logp.shape[1]):
-            ids = targets[b][t : t + len(logp)]
-            sums[b] += logp[np.arange(len(ids)), b, ids].sum()
+    B, sizes = len(targets), np.array([len(ids) for ids in targets])
+    after = np.zeros((sizes[0], B), np.int64)
+    for b, ids in enumerate(targets):
+        after[: len(ids), b] = ids
+    before = np.concatenate([np.full((1, B), first), after[:-1]])
+    state, sums = start(model, B), np.zeros(B)
+    for t in range(len(after)):
+        active = np.count_nonzero(sizes > t)
+        logits = state.read(before[t : t + 1], np.array([active]))[:active]
+        sums[:active] += log_softmax(logits)[np.arange(active), after[t, :active]]
     return sums
 
 
@@ -99,9 +101,9 @@ def beam(model: Any, k: int = 20, prefix: str = "", width: int = 1000, max_lengt
     if max_length is not None:
         limit = whole("max_length", max_length, max(len(prefix), 1))
     ids = context(vocabulary, vocabulary.encode(prefix, f"prefix {prefix!r}"))
-    state, logits = begin(model.network, [ids])
+    state, logits = begin(model, [ids])
     beginnings = [prefix]
-    probable = _logprobs(model.network, [ids[1:]], ids[:1]) if prefix else np.zeros(1)
+    probable = _logprobs(model, [ids[1:]], 0) if prefix else np.zeros(1)
     best: list[tuple[float, str]] = []
     lost = bound = -math.inf
     for length in range(len(prefix), limit + 1):

@@ -6,75 +6,139 @@ stand on it too. Letters: B sequences in a batch, V characters, H hidden size, L
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_step, pack
-from fastlstm.model import Network, State
+from fastlstm.kernels.generate import ROWS, SLOTS, pack_program, read_program, same
+from fastlstm.kernels.records import HEAD, LAYER, address, fill
+from fastlstm.layout import LayerMemory
+from fastlstm.memory import aligned
+from fastlstm.model import Network
+from fastlstm.parameters import Parameters
+
+STEPS = 4096  # characters of a prefix that are read in one call
 
 
-class Frozen(NamedTuple):
-    """A network's weights as they were when it was started, ready for single steps."""
+class FrozenNetwork:
+    """A network's weights as they were, packed for reading characters; any number of states share them."""
 
-    layers: list[Any]
-    head_W: np.ndarray
-    head_b: np.ndarray
-    initial: State
+    def __init__(self, network: Network) -> None:
+        a, p = network.architecture, network.parameters
+        self.architecture, self.flat = a, p.flat.copy()
+        self.arena = Arena(a.dtype)
+        self.records, self.head = np.zeros(a.layers, LAYER), np.zeros(1, HEAD)
+        layers = [self._layer(l, p) for l in range(a.layers)]
+        layers[0].table(a.vocabulary, backward=False)
+        dtype = self.arena.dtype
+        line, padded = whole_lines(1, dtype), whole_lines(a.vocabulary, dtype)
+        # Elements from row to row of states, logits and gates.
+        self.strides = (layers[0].row, row_stride(a.vocabulary, dtype), layers[0].gates_row)
+        fill(self.head[0], vocabulary=a.vocabulary, padded=padded, w_row=a.hidden, b=p["head.b"],
+             w=p["embedding" if a.tied else "head.W"], logits_row=self.strides[1],
+             forward=self.arena.address("forward", padded // line, a.hidden, line),
+             bias=self.arena.address("bias", padded))  # fmt: skip
+        self.like = aligned(1, a.dtype)
+        e = p["embedding"] if a.embedding else None
+        pack_program(self.records, self.head, a.vocabulary, a.embedding, address(e), self.like)
+        self.initial = tuple(np.array(array) for array in network.initial_state(1))
+
+    def _layer(self, l: int, parameters: Parameters) -> LayerMemory:
+        a, W = self.architecture, parameters[f"lstm.{l}.W"]
+        H, width = a.hidden, a.hidden if l else (a.embedding or a.vocabulary)
+        memory = LayerMemory(self.arena, f"lstm.{l}", self.records[l], H, width)
+        memory.weights(W[:, :H], W[:, H:], parameters[f"lstm.{l}.b"])
+        return memory
 
 
-def freeze(network: Network) -> Frozen:
-    """Pack the weights; the first layer reads ids, an embedding being folded into its input columns."""
-    a, p = network.architecture, network.parameters
-    layers = []
-    for layer in range(a.layers):
-        W, b = p[f"lstm.{layer}.W"], p[f"lstm.{layer}.b"]
-        if layer == 0 and a.embedding:
-            W = np.hstack([W[:, : a.hidden], W[:, a.hidden :] @ p["embedding"].T])
-        layers.append(pack(W, b))
-    head = p["embedding" if a.tied else "head.W"]
-    return Frozen(layers, head.copy(), p["head.b"].copy(), initial(network, 1))
+# Packing takes as long as drawing several names.
+_frozen: WeakKeyDictionary[Network, FrozenNetwork] = WeakKeyDictionary()
 
 
-def initial(network: Network, batch: int) -> State:
-    """The state that B sequences begin in, as arrays (L, B, H) of one's own."""
-    return State(*(np.array(array) for array in network.initial_state(batch)))
+def freeze(network: Network) -> FrozenNetwork:
+    """The network's present weights; they are packed anew if they have changed since the last call."""
+    frozen = _frozen.get(network)
+    if frozen is None or not same(frozen.flat, network.parameters.flat):
+        frozen = _frozen[network] = FrozenNetwork(network)
+    return frozen
+
+
+class Rows:
+    """Memory of the states, logits and scratch of some rows, and the record of it that the programs read."""
+
+    def __init__(self, frozen: FrozenNetwork, rows: int) -> None:
+        a, dtype = frozen.architecture, frozen.like.dtype
+        row, logits_row, gates_row = frozen.strides
+        c, logits = a.layers * rows * row, 2 * a.layers * rows * row
+        before, gates = logits + rows * logits_row, logits + rows * logits_row + row
+        memory = aligned(gates + min(rows, SLOTS) * gates_row, dtype)
+        self.choice = np.empty((3, a.vocabulary))
+        self.h = memory[:c].reshape(a.layers, rows, row)
+        self.c = memory[c:logits].reshape(a.layers, rows, row)
+        self.logits = memory[logits:before].reshape(rows, logits_row)
+        self.record = np.zeros(1, ROWS)
+        first, size, z, apart = address(memory), dtype.itemsize, address(self.choice), 8 * a.vocabulary
+        fill(self.record[0], h=first, c=first + size * c, apart=rows * row, logits=first + size * logits,
+             gates=first + size * gates, before=first + size * before,
+             z=z, weights=z + apart, heap=z + 2 * apart)  # fmt: skip
 
 
 class StreamState:
-    """The hidden and cell states `h` and `c` (L, B, H) of B independent sequences."""
+    """The states of B independent sequences; `h` and `c` (L, B, H) are views that may be written to."""
 
-    def __init__(self, frozen: Frozen, h: np.ndarray, c: np.ndarray) -> None:
-        self.frozen, self.h, self.c = frozen, h, c
+    def __init__(self, frozen: FrozenNetwork, batch: int) -> None:
+        self.frozen, self.batch = frozen, batch
+        self.rows = Rows(frozen, batch)
+        self._all = np.array([batch])
 
     @property
-    def batch(self) -> int:
-        """The number of sequences B."""
-        return self.h.shape[1]
+    def h(self) -> np.ndarray:
+        """The hidden states (L, B, H)."""
+        return self.rows.h[:, :, : self.frozen.architecture.hidden]
+
+    @property
+    def c(self) -> np.ndarray:
+        """The cell states (L, B, H)."""
+        return self.rows.c[:, :, : self.frozen.architecture.hidden]
 
     def copy(self) -> StreamState:
         """A state that goes on alone from here: a branch."""
-        return StreamState(self.frozen, self.h.copy(), self.c.copy())
+        return self.take(range(self.batch))
 
     def take(self, rows: Sequence[int] | np.ndarray) -> StreamState:
         """A state of the given rows, in their order; a row may be repeated."""
-        index = self._rows(rows)
-        return StreamState(self.frozen, self.h[:, index], self.c[:, index])
+        index = self._index(rows)
+        other = StreamState(self.frozen, len(index))
+        other.rows.h[...], other.rows.c[...] = self.rows.h[:, index], self.rows.c[:, index]
+        other.rows.logits[...] = self.rows.logits[index]
+        return other
 
     def reset(self, rows: Sequence[int] | np.ndarray | None = None) -> None:
         """Put the given rows (all, by default) back to where `start` began."""
-        index = np.arange(self.batch) if rows is None else self._rows(rows)
-        self.h[:, index], self.c[:, index] = self.frozen.initial
+        index = np.arange(self.batch) if rows is None else self._index(rows)
+        for array, first in zip((self.h, self.c), self.frozen.initial, strict=True):
+            array[:, index] = first
 
-    def _rows(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    def _index(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         index = np.asarray(rows)
         if index.size == 0:
             index = index.astype(np.int64)
         if index.ndim != 1 or index.dtype.kind not in "iu" or ((index < 0) | (index >= self.batch)).any():
             raise FastLSTMError(f"rows are {rows!r}: give a list of whole numbers from 0 to {self.batch - 1}")
         return index
+
+    def read(self, ids: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
+        """Feed ids (T, B), at step t to the first active[t] rows or to all; each row's last logits (B, V)."""
+        active = self._all if active is None else active
+        V, frozen = self.frozen.architecture.vocabulary, self.frozen
+        logits = np.empty((self.batch, V), self.frozen.like.dtype)
+        if not read_program(frozen.records, frozen.head, self.rows.record, ids, active, logits, frozen.like):
+            raise FastLSTMError(f"ids are from {ids.min()} to {ids.max()}: this model's are 0 to {V - 1}")
+        return logits
 
 
 def start(model: Any, batch: int = 1) -> StreamState:
@@ -84,51 +148,33 @@ def start(model: Any, batch: int = 1) -> StreamState:
     """
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise FastLSTMError(f"batch is {batch!r}: give a whole number of at least 1")
-    return StreamState(freeze(model.network), *initial(model.network, batch))
+    state = StreamState(freeze(model.network), int(batch))
+    state.reset()
+    return state
 
 
 def step(state: StreamState, ids: Sequence[int] | np.ndarray) -> np.ndarray:
     """Feed one id to each row, ids (B,), and return the logits (B, V) of what follows; moves `state` on."""
-    head_W, head_b = state.frozen.head_W, state.frozen.head_b
     x = np.asarray(ids)
     if x.shape != (state.batch,) or x.dtype.kind not in "iu":
         raise FastLSTMError(f"ids are {x.dtype} {x.shape}: give {state.batch} whole numbers, one a row")
-    if x.min() < 0 or x.max() >= len(head_b):
-        raise FastLSTMError(f"ids are from {x.min()} to {x.max()}: this model's are 0 to {len(head_b) - 1}")
-    for layer, weights in enumerate(state.frozen.layers):
-        state.h[layer], state.c[layer] = lstm_step(x, state.h[layer], state.c[layer], weights)
-        x = state.h[layer]
-    return x @ head_W.T + head_b
+    return state.read(x.astype(np.int64).reshape(1, -1))
 
 
-def feed(
-    network: Network, sequences: Sequence[np.ndarray], state: State, steps: int = 512
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Run ragged id sequences, the longest first, from `state`, which ends as each one's last.
-
-    Yields (t, logits) for `steps` characters at a time, in bounded memory whatever the lengths: logits
-    (T', B', V) follow the ids at t, t + 1, … of the B' sequences longer than t; past an end is noise.
-    """
-    lengths = np.array([len(ids) for ids in sequences])
-    for t in range(0, lengths[0], steps):
-        active = int((lengths > t).sum())
-        left = np.minimum(lengths[:active] - t, steps)
-        ids = np.zeros((left[0], active), np.int32)
-        for b, size in enumerate(left):
-            ids[:size, b] = sequences[b][t : t + size]
-        h, c = (np.ascontiguousarray(array[:, :active]) for array in state)
-        logits, (state.h[:, :active], state.c[:, :active]) = network.forward(ids, left, State(h, c))
-        yield t, logits
-
-
-def begin(network: Network, sequences: Sequence[np.ndarray]) -> tuple[StreamState, np.ndarray]:
+def begin(model: Any, sequences: Sequence[np.ndarray]) -> tuple[StreamState, np.ndarray]:
     """The state and the logits (B, V) after each of B id sequences of any length, none of them empty."""
-    order = sorted(range(len(sequences)), key=lambda b: -len(sequences[b]))
-    sizes = np.array([len(sequences[b]) for b in order])
-    frozen, state = freeze(network), initial(network, len(order))
-    last = np.empty((len(order), len(frozen.head_b)), frozen.head_b.dtype)
-    for t, logits in feed(network, [sequences[b] for b in order], state):
-        ended = np.flatnonzero((sizes > t) & (sizes <= t + len(logits)))
-        last[ended] = logits[sizes[ended] - t - 1, ended]
-    back = np.argsort(order)
-    return StreamState(frozen, *state).take(back), last[back]
+    sizes = np.array([len(ids) for ids in sequences])
+    # The longest first, so that the rows still read at a step are the first ones.
+    order = np.argsort(-sizes, kind="stable")
+    state = start(model, len(sequences))
+    logits = np.empty(0)
+    for t in range(0, sizes.max(), STEPS):
+        ids = np.zeros((min(STEPS, sizes.max() - t), len(sizes)), np.int64)
+        for row, b in enumerate(order):
+            part = sequences[b][t : t + STEPS]
+            ids[: len(part), row] = part
+        logits = state.read(ids, (sizes - t > np.arange(len(ids))[:, None]).sum(1))
+    if (order[1:] < order[:-1]).any():
+        back = np.argsort(order)
+        state, logits = state.take(back), logits[back]
+    return state, logits

@@ -1,4 +1,4 @@
-"""Small models for the tests of sampling, and their obvious twin: one sequence, one character at a time, in float64."""
+"""Small models for the tests of sampling, and the obvious twin: one sequence, one character, float64."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def small_model(characters: str = "abc", kind: str = "names", scale: float = 3.0
     sizes = {"hidden": 5, "embedding": 3, "dtype": "float64", **options}
     network = Network(Architecture(vocabulary.size, **sizes), seed=3)
     network.parameters.flat[:] = np.random.default_rng(1).normal(0, scale / 4, network.parameters.flat.shape)
-    return SimpleNamespace(network=network, vocabulary=vocabulary, kind=kind, preprocessing={"lowercase": True})
+    return SimpleNamespace(
+        network=network, vocabulary=vocabulary, kind=kind, preprocessing={"lowercase": True}
+    )
 
 
 def naive_logits(model: Any, ids: list[int]) -> np.ndarray:
@@ -40,7 +42,11 @@ def naive_logits(model: Any, ids: list[int]) -> np.ndarray:
 
 
 def naive_probabilities(
-    logits: np.ndarray, temperature: float = 1.0, top_k: int | None = None, top_p: float = 1.0, banned: int = -1
+    logits: np.ndarray,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float = 1.0,
+    banned: int = -1,
 ) -> np.ndarray:
     """What each id is chosen with: the end mark ruled out, then temperature, top_k and top_p."""
     z = np.array(logits, np.float64)
@@ -68,8 +74,15 @@ def naive_uniform(seed: int, sequence: int, position: int) -> float:
     return (mix((key + (position + 1) * GOLDEN) & MASK) >> 11) / 2**53
 
 
-def naive_sample(model: Any, seed: int, sequence: int, prefix: str = "", shortest: int = 1, longest: int = 100,
-                 **controls: Any) -> str:  # fmt: skip
+def naive_sample(
+    model: Any,
+    seed: int,
+    sequence: int,
+    prefix: str = "",
+    shortest: int = 1,
+    longest: int = 100,
+    **controls: Any,
+) -> str:
     """One name (or text) as the definitions say; `shortest` and `longest` count drawn characters."""
     names = model.kind == "names"
     ids = [0] * names + model.vocabulary.encode(prefix).tolist()
@@ -85,7 +98,7 @@ def naive_sample(model: Any, seed: int, sequence: int, prefix: str = "", shortes
 
 
 def naive_names(model: Any, longest: int, **controls: Any) -> dict[str, float]:
-    """Every name of up to `longest` characters with its probability; one that is cut there counts as whole."""
+    """Every name of up to `longest` characters with its probability; one that is cut there is whole."""
     found: dict[str, float] = {}
     beginnings = {"": 1.0}
     for length in range(longest):

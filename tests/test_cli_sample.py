@@ -94,7 +94,9 @@ def test_csv_and_json_carry_scores(run: Path) -> None:
     assert [[name, float(a), float(b)] for name, a, b in table[1:]] == expected
     objects = json.loads(sample(run, "--seed", 3, "--format", "json", "--scores").stdout)
     assert [list(row.values()) for row in objects] == expected
-    assert json.loads(sample(run, "--seed", 3, "--format", "json").stdout) == [{"name": name} for name in names]
+    assert json.loads(sample(run, "--seed", 3, "--format", "json").stdout) == [
+        {"name": name} for name in names
+    ]
     assert sample(run, "--seed", 3, "--format", "csv").stdout.splitlines() == ["name", *names]
 
 
@@ -114,7 +116,10 @@ def test_prefixes_and_avoided_names_come_from_files(run: Path, tmp_path: Path) -
     (tmp_path / "prefixes.txt").write_text("a\nCb\n\n")
     (tmp_path / "avoid.txt").write_text("AC\nba\n")
     names = generate(small_model(), 5, prefixes=["a", "cb"], seed=2)
-    assert sample(run, "-n", 5, "--prefixes", tmp_path / "prefixes.txt", "--seed", 2).stdout.splitlines() == names
+    assert (
+        sample(run, "-n", 5, "--prefixes", tmp_path / "prefixes.txt", "--seed", 2).stdout.splitlines()
+        == names
+    )
     known = {*TRAINING, "ac", "ba"}
     novel = [name for name in generate(small_model(), 500, seed=2) if name not in known][:20]
     found = sample(run, "--novel", "--avoid", tmp_path / "avoid.txt", "--seed", 2)
@@ -228,5 +233,7 @@ def test_sampling_starts_without_the_heavy_packages(run: Path) -> None:
         f"main(['sample', {str(run)!r}, '--seed', '1', '-n', '1'], standalone_mode=False)\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
-    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert output.splitlines() == [*generate(small_model(), 1, seed=1), "[]"]

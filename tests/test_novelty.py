@@ -11,11 +11,15 @@ from fastlstm.errors import FastLSTMError
 from fastlstm.names import Names
 from fastlstm.novelty import comparable, read_avoided, read_index, read_lines, write_index
 
-NAME = st.text(st.characters(exclude_characters="\n\0", exclude_categories=["Cs", "Zs", "Cc"]), min_size=1, max_size=8)
+NAME = st.text(
+    st.characters(exclude_characters="\n\0", exclude_categories=["Cs", "Zs", "Cc"]), min_size=1, max_size=8
+)
 
 
 @given(st.lists(NAME, min_size=1), st.lists(NAME))
-def test_index_is_exact(tmp_path_factory: pytest.TempPathFactory, training: list[str], others: list[str]) -> None:
+def test_index_is_exact(
+    tmp_path_factory: pytest.TempPathFactory, training: list[str], others: list[str]
+) -> None:
     path = tmp_path_factory.mktemp("run") / "names.index"
     names = Names(training)
     write_index(path, names)
@@ -51,9 +55,16 @@ def test_names_drawn_by_weight_count_by_weight(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "contents",
-    [b"", b"anna\nbob\n", gzip.compress(b"anna\n"), gzip.compress(b'["anna"]'), gzip.compress(b'{"a":1}')[:-9],
-     gzip.compress(b'{"anna":"x"}'), gzip.compress(b"\xff")],
-)  # fmt: skip
+    [
+        b"",
+        b"anna\nbob\n",
+        gzip.compress(b"anna\n"),
+        gzip.compress(b'["anna"]'),
+        gzip.compress(b'{"a":1}')[:-9],
+        gzip.compress(b'{"anna":"x"}'),
+        gzip.compress(b"\xff"),
+    ],
+)
 def test_damaged_index_is_refused(tmp_path: Path, contents: bytes) -> None:
     (tmp_path / "names.index").write_bytes(contents)
     with pytest.raises(FastLSTMError, match=r"names\.index is damaged or no index"):

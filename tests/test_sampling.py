@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_extreme_logits_and_temperatures_choose_the_possible() -> None:
 
 
 def chance(counts: dict[str, int], probabilities: dict[str, float]) -> float:
-    """Pearson's chi-square: the chance of counts at least this far from what is expected; the rarest are pooled."""
+    """Pearson's chi-square: the chance of counts at least this far from expectation; the rarest are pooled."""
     expected = np.array(list(probabilities.values())) * DRAWS
     observed = np.array([counts[name] for name in probabilities])
     common = expected > 20
@@ -143,7 +144,8 @@ def test_batched_is_one_at_a_time(options: dict[str, Any], kind: str) -> None:
             names = generate(model, 30, seed=4, prefix=prefix, max_length=9, temperature=1.2)
             longest = 9 - len(prefix)
             assert names == [
-                naive_sample(model, 4, s, prefix, 1 - bool(prefix), longest, temperature=1.2) for s in range(30)
+                naive_sample(model, 4, s, prefix, 1 - bool(prefix), longest, temperature=1.2)
+                for s in range(30)
             ]
     else:
         texts = generate(model, 3, seed=4, prefix="bac", length=40, top_k=2)
@@ -161,6 +163,33 @@ def test_names_depend_on_the_seed_alone(dtype: str) -> None:
     assert generate(model, 120, seed=9) == names[:120]
     assert generate(model, 500, seed=10) != names
     assert generate(model, 50) != generate(model, 50)
+
+
+def test_calls_from_several_threads_do_not_disturb_each_other() -> None:
+    models = [small_model(hidden=40), small_model(hidden=40, layers=2, embedding=0)]
+    expected = [generate(model, 300, seed=1) for model in models]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda k: generate(models[k % 2], 300, seed=1, threads=1 + k % 3), range(24)))
+    assert found == expected * 12
+
+
+def test_sampling_sees_the_present_weights() -> None:
+    model = small_model()
+    before = generate(model, 50, seed=1)
+    weights = model.network.parameters["head.W"]
+    weights[...] = -weights
+    assert generate(model, 50, seed=1) != before
+    weights[...] = -weights
+    assert generate(model, 50, seed=1) == before
+
+
+@pytest.mark.parametrize("vocabulary", [1, 15, 16, 17, 300])
+@pytest.mark.parametrize("hidden", [7, 16, 40])
+def test_sizes_around_the_width_of_vectors(vocabulary: int, hidden: int) -> None:
+    model = small_model([chr(0x4E00 + i) for i in range(vocabulary)], hidden=hidden, scale=1)
+    names = generate(model, 60, seed=2, max_length=12, top_k=9, top_p=0.95)
+    for n in (0, 31, 59):
+        assert names[n] == naive_sample(model, 2, n, longest=12, top_k=9, top_p=0.95)
 
 
 def test_each_prefix_has_a_stream_of_its_own() -> None:
@@ -249,7 +278,9 @@ def test_text_without_a_prefix_begins_after_a_newline() -> None:
     after = generate(model, 6, seed=5, length=20, prefix="\n")
     assert ["\n" + text for text in generate(model, 6, seed=5, length=20)] == after
     model = small_model(" ab", kind="text")
-    assert generate(model, 6, seed=5, length=20) == [t[1:] for t in generate(model, 6, seed=5, length=20, prefix=" ")]
+    assert generate(model, 6, seed=5, length=20) == [
+        t[1:] for t in generate(model, 6, seed=5, length=20, prefix=" ")
+    ]
 
 
 # Novelty

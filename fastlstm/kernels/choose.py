@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from fastlstm.kernels.compile import inner, kernel
+from fastlstm.simd.memory import at, pointer
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _A, _B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -71,9 +72,8 @@ def _pop(heap, size, z):
 
 
 @inner
-def _truncate(z, weights, heap, top_k, top_p):
+def _truncate(z, weights, heap, V, top_k, top_p):
     """Zero the weights outside the top_k first-ranked ids, then outside the nucleus of mass top_p."""
-    V = len(z)
     for i in range(V):
         heap[i] = i
     for parent in range(V // 2 - 1, -1, -1):
@@ -101,17 +101,16 @@ def _truncate(z, weights, heap, top_k, top_p):
 
 
 @inner
-def choose(logits, banned, temperature, top_k, top_p, u, z, weights, heap):
-    """The id that the uniform number u draws from one row of logits (V,), or NOTHING.
+def choose(logits, V, banned, temperature, top_k, top_p, u, z, weights, heap):
+    """The id that the uniform number u draws from one row of V logits, or NOTHING.
 
     In float64, in this order: the logit of `banned` (an id, or -1) becomes -inf; temperature 0 returns the
     largest logit, at ties the lowest id; weights are exp((z - max z) / temperature); top_k keeps the largest
     k logits, at ties the lower ids (V or more keeps all); top_p keeps the shortest run of ids, ranked
     likewise, whose weights reach top_p times the sum of those left (1 keeps all); the result is the first id
     whose running sum of weights, in order of ids, exceeds u times their sum.
-    `z`, `weights` (float64) and `heap` (int64) are scratch of length V.
+    Pointers: the logits, and as scratch of length V `z`, `weights` (float64) and `heap` (int32).
     """
-    V = len(logits)
     best = NOTHING
     for i in range(V):
         value = np.float64(logits[i])
@@ -126,7 +125,7 @@ def choose(logits, banned, temperature, top_k, top_p, u, z, weights, heap):
     for i in range(V):
         weights[i] = math.exp((z[i] - top) / temperature)
     if top_k < V or top_p < 1.0:
-        _truncate(z, weights, heap, top_k, top_p)
+        _truncate(z, weights, heap, V, top_k, top_p)
     total = 0.0
     for i in range(V):
         total += weights[i]
@@ -143,9 +142,14 @@ def choose(logits, banned, temperature, top_k, top_p, u, z, weights, heap):
 @kernel
 def choose_rows(logits, keys, position, banned, temperature, top_k, top_p, scratch, heap, chosen):
     """Fill `chosen` (B,) with an id for each row of logits (B, V); scratch (2, V), heap (V,)."""
-    for b in range(len(chosen)):
+    B, V = logits.shape
+    rows, floats = pointer(logits.ctypes.data, logits), pointer(scratch.ctypes.data, scratch)
+    ids = pointer(heap.ctypes.data, heap)
+    for b in range(B):
         u = uniform(keys[b], position)
-        chosen[b] = choose(logits[b], banned[b], temperature, top_k, top_p, u, scratch[0], scratch[1], heap)
+        chosen[b] = choose(
+            at(rows, b * V), V, banned[b], temperature, top_k, top_p, u, floats, at(floats, V), ids
+        )
 
 
 @kernel
