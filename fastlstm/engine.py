@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastlstm import workers
 from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.kernels.network import network_program
-from fastlstm.kernels.records import HEAD, LAYER, NETWORK, address, fill
-from fastlstm.layout import LayerMemory, Plan
+from fastlstm.kernels.records import HEAD, LAYER, NETWORK, fill
+from fastlstm.layout import LayerMemory, Plan, Room
 from fastlstm.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -23,6 +23,27 @@ def dropout_threshold(probability: float) -> int:
     return round((1 - probability) * 2**32) if probability else 0
 
 
+def layer_keys(key: int, count: int) -> list[int]:
+    """`count` keys of 32 bits from one integer, mixed by splitmix64 (Steele, Lea and Flood, 2014)."""
+    keys = []
+    for n in range(1, count + 1):
+        z = (key + n * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        keys.append((z ^ z >> 31) >> 32)
+    return keys
+
+
+class Pass(NamedTuple):
+    """What a call of the program is to do, apart from its data."""
+
+    losses: bool
+    backward: bool
+    gathered: bool
+    dropping: bool
+    optimizer: int
+
+
 class Engine:
     """The arena of one network, the records that point into it, and `run`."""
 
@@ -32,6 +53,9 @@ class Engine:
         self.records = np.zeros(architecture.layers, LAYER)
         self.network, self.head = np.zeros(1, NETWORK), np.zeros(1, HEAD)
         self.results = np.zeros(3)
+        self._kind: Pass | None = None
+        self._room = (0, 0)
+        self._optimizer: Optimizer | None = None
         self.layers = [self._layer(l) for l in range(architecture.layers)]
         self._head()
         self._network()
@@ -77,76 +101,83 @@ class Engine:
         dropout_key: int | None = None,
         went_on: bool = False,
         optimizer: Optimizer | None = None,
-        numbers: np.ndarray | None = None,
+        rate: float = 0.0,
     ) -> None:
         """Run the program over one batch; what it leaves is in `logits`, `results`, the layers and the gradients."""
         a, network = self.architecture, self.network[0]
-        batch = plan.record()
-        fill(batch[0], ids=ids, targets=targets)
-        dropping = dropout_key is not None
+        dropping = dropout_key is not None and bool(a.dropout or a.embedding_dropout)
         gathered = bool(a.embedding) and ((dropping and a.embedding_dropout > 0) or a.vocabulary > plan.positions)
-        fill(network, gathered=gathered, backward=backward, losses=targets is not None,
-             learned=(2 if went_on else 1) if a.learned_state else 0, pieces=0,
-             keep=dropout_threshold(a.dropout) if dropping else 0,
-             embedding_keep=dropout_threshold(a.embedding_dropout) if dropping else 0)  # fmt: skip
+        self._reserve(plan, Pass(targets is not None, backward, gathered, dropping, id(optimizer)), optimizer)
+        network["learned"] = (2 if went_on else 1) if a.learned_state else 0
         if dropping:
-            keys = np.random.SeedSequence(dropout_key).generate_state(a.layers + 1)
+            keys = layer_keys(dropout_key or 0, a.layers + 1)
             network["embedding_key"] = keys[-1]
             self.records["key"] = keys[:-1]
+        for l, memory in enumerate(self.layers):
+            memory.start(plan, *((None, None) if state is None else (state.h[l], state.c[l])))
+            if backward:
+                memory.dc[: plan.rows] = 0
+        if optimizer is not None:
+            optimizer.begin(rate)
+        work = (6.0 if backward else 2.0) * plan.positions * self.parameters.flat.size
+        workers.run(network_program, plan.record(ids, targets), self.records, self.head, self.network,
+                    self.parameters.flat, threads=threads, work=work)  # fmt: skip
+
+    def _reserve(self, plan: Plan, kind: Pass, optimizer: Optimizer | None) -> None:
+        """Room for a batch and the records that say where it is, unless the last batch's will do."""
+        rows, positions = self._room
+        if kind == self._kind and plan.rows <= rows and plan.positions <= positions:
+            return
+        self._kind, self._room = kind, (max(rows, plan.rows), max(positions, plan.positions))
+        room = Room(*self._room)
+        a = self.architecture
+        fill(self.network[0], gathered=kind.gathered, backward=kind.backward, losses=kind.losses, pieces=0,
+             keep=dropout_threshold(a.dropout) if kind.dropping else 0,
+             embedding_keep=dropout_threshold(a.embedding_dropout) if kind.dropping else 0)  # fmt: skip
         for l in range(a.layers):
-            self._prepare_layer(l, plan, state, gathered, backward, dropping)
-        self._prepare_head(plan, backward)
-        if optimizer is not None and numbers is not None:
-            self._prepare_update(optimizer, numbers)
-        work = 2.0 * plan.positions * sum(p.size for p in (self.parameters.flat,)) * (3 if backward else 1)
-        workers.run(network_program, batch, self.records, self.head, self.network, self.parameters.flat,
-                    threads=threads, work=work)  # fmt: skip
+            self._reserve_layer(l, room, kind)
+        self._reserve_head(room, kind.backward)
+        if optimizer is not None:
+            self._reserve_update(optimizer)
 
-    def _prepare_layer(
-        self, l: int, plan: Plan, state: State | None, gathered: bool, backward: bool, dropping: bool
-    ) -> None:
+    def _reserve_layer(self, l: int, room: Room, kind: Pass) -> None:
         a, memory, record = self.architecture, self.layers[l], self.records[l]
-        memory.forward(plan)
-        memory.start(plan, *((None, None) if state is None else (state.h[l], state.c[l])))
-        ids = l == 0 and not gathered
-        fill(record, table=0, d_table=0, x=0, dx=0, dropped=0, dh0=0)
-        if ids:
-            memory.table(a.vocabulary, backward)
-        elif l == 0:
-            memory.keep("x", plan.positions, memory.x_row)
-        else:
+        memory.forward(room)
+        fill(record, table=0, d_table=0, x=0, states_below=0, dx=0, dropped=0, dh0=0)
+        if l:
             below = self.records[l - 1]
-            skip = 0 if below["dropped"] else plan.rows * memory.x_row * self.arena.dtype.itemsize
-            record["x"] = int(below["dropped"] or below["h"]) + skip
-        if dropping and a.dropout:
-            memory.keep("dropped", plan.positions, memory.row)
-        if backward:
-            memory.backward(plan, inputs=l > 0 or a.embedding > 0)
-            memory.dc[: plan.rows] = 0
-            if a.learned_state:
-                memory.keep("dh0", plan.rows, memory.row)
-            if l:
-                record["dx"] = self.records[l - 1]["dh"]
-            elif gathered:
-                memory.keep("dx", plan.positions, memory.x_row)
+            fill(record, x=int(below["dropped"] or below["h"]), states_below=not below["dropped"])
+        elif kind.gathered:
+            memory.keep("x", room.positions, memory.x_row)
         else:
+            memory.table(a.vocabulary, kind.backward)
+        if kind.dropping and a.dropout:
+            memory.keep("dropped", room.positions, memory.row)
+        if not kind.backward:
             fill(record, backward_h=0, backward_x=0)
+            return
+        memory.backward(room, inputs=l > 0 or a.embedding > 0)
+        if a.learned_state:
+            memory.keep("dh0", room.rows, memory.row)
+        if l:
+            record["dx"] = self.records[l - 1]["dh"]
+        elif kind.gathered:
+            memory.keep("dx", room.positions, memory.x_row)
 
-    def _prepare_head(self, plan: Plan, backward: bool) -> None:
+    def _reserve_head(self, room: Room, backward: bool) -> None:
         a, take = self.architecture, self.arena.address
         top, line = self.layers[-1], self.layers[-1].line
-        self.logits = self.arena.take("head.logits", plan.positions, int(self.head[0]["logits_row"]))
+        self.logits = self.arena.take("head.logits", room.positions, int(self.head[0]["logits_row"]))
         fill(self.head[0], logits=self.logits,
-             losses=take("head.losses", plan.positions, dtype="float64"),
-             correct=take("head.correct", plan.positions, dtype="int32"),
-             stats=take("head.stats", len(plan.bounds), line),
+             losses=take("head.losses", room.positions, dtype="float64"),
+             correct=take("head.correct", room.positions, dtype="int32"),
+             stats=take("head.stats", room.rows, line),
              backward=take("head.backward", top.padded // line, a.vocabulary, line) if backward else 0)  # fmt: skip
 
-    def _prepare_update(self, optimizer: Optimizer, numbers: np.ndarray) -> None:
-        pieces = optimizer.pieces
-        moments = [optimizer.moments.get(name) for name in ("m", "v")]
-        m, v = (None if moment is None else moment.flat for moment in moments)
-        fill(self.network[0], pieces=len(pieces), piece=pieces, m=m, v=v, numbers=numbers,
-             partial=self.arena.address("partial", len(pieces), dtype="float64"),
+    def _reserve_update(self, optimizer: Optimizer) -> None:
+        pieces, v = optimizer.pieces, optimizer.moments.get("v")
+        fill(self.network[0], pieces=len(pieces), piece=pieces, m=optimizer.moments["m"].flat, v=v and v.flat,
+             numbers=optimizer.numbers, partial=self.arena.address("partial", len(pieces), dtype="float64"),
              coefficients=self.arena.address("coefficients", len(pieces), self.layers[0].line))  # fmt: skip
-        self.updating = (optimizer, numbers, address(numbers))
+        # The records hold addresses: the optimiser must outlive them.
+        self._optimizer = optimizer

@@ -10,20 +10,22 @@ import numpy as np
 from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.kernels.records import BATCH, LAYER, fill
 
-# Rows that go through all their steps together. A group is an atom: two tiles high at most, so that its states stay in
-# the L1 cache and the weights are read once for all of them.
+# Rows that go through all their steps together: two tiles of the usual height, which read the weights once.
 GROUP = 12
-# From so many rows on, at least two groups.
-PAIR = 8
+# So few rows are one group.
+FEW = 7
 
 
 @lru_cache(maxsize=256)
 def group_bounds(rows: int) -> np.ndarray:
-    """The first row of each group and the end, int32: as even as can be, an even number of groups but for few rows."""
-    groups = max(2 if rows >= PAIR else 1, -(-rows // GROUP))
-    if groups > 1:
-        groups += groups % 2
-    bounds = np.array([g * rows // groups for g in range(groups + 1)], np.int32)
+    """The first row of each group and the end, int32.
+
+    Whole groups, an even number of them for an even number of workers; what remains is halved where it is enough.
+    """
+    whole = rows // GROUP // 2 * 2
+    rest = rows - whole * GROUP
+    sizes = [GROUP] * whole + ([rest] if rest <= FEW else [rest - rest // 2, rest // 2])
+    bounds = np.concatenate([[0], np.cumsum([size for size in sizes if size])]).astype(np.int32)
     bounds.flags.writeable = False
     return bounds
 
@@ -37,11 +39,19 @@ class Plan(NamedTuple):
     start: np.ndarray
     bounds: np.ndarray
 
-    def record(self) -> np.ndarray:
+    def record(self, ids: np.ndarray | None, targets: np.ndarray | None = None) -> np.ndarray:
+        """The batch's record, for ids and targets (N,) of its positions."""
         record = np.zeros(1, BATCH)
         fill(record[0], steps=self.steps, rows=self.rows, positions=self.positions, start=self.start,
-             bounds=self.bounds, groups=len(self.bounds) - 1)  # fmt: skip
+             bounds=self.bounds, groups=len(self.bounds) - 1, ids=ids, targets=targets)  # fmt: skip
         return record
+
+
+class Room(NamedTuple):
+    """How much memory is kept: for batches of at most so many rows and positions."""
+
+    rows: int
+    positions: int
 
 
 @lru_cache(maxsize=64)
@@ -103,13 +113,15 @@ class LayerMemory:
         if backward:
             self.keep("d_table", vocabulary, self.gates_row)
 
-    def forward(self, plan: Plan) -> None:
+    def forward(self, plan: Plan | Room) -> None:
         """Room for a batch's activations."""
+        # For how many rows initial states were set, and whether they were given.
+        self.begun = (0, True)
         self.keep("gates", plan.positions, self.gates_row)
         self.h = self.keep("h", plan.rows + plan.positions, self.row)
         self.c = self.keep("c", plan.rows + plan.positions, self.row)
 
-    def backward(self, plan: Plan, inputs: bool) -> None:
+    def backward(self, plan: Plan | Room, inputs: bool) -> None:
         """Room for a batch's gradients; with `inputs`, the transposed input weights too."""
         four = 4 * self.padded
         self.keep("backward_h", self.padded // self.line, four, self.line)
@@ -121,17 +133,20 @@ class LayerMemory:
 
     def start(self, plan: Plan, h0: np.ndarray | None, c0: np.ndarray | None) -> None:
         """Set the initial states (B, H); None for zero."""
-        for array, state in ((self.h, h0), (self.c, c0)):
-            array[: plan.rows, : self.hidden] = 0 if state is None else state
-        self.record["carried"] = h0 is not None or c0 is not None
+        carried = h0 is not None or c0 is not None
+        if carried or self.begun != (plan.rows, False):
+            for array, state in ((self.h, h0), (self.c, c0)):
+                array[: plan.rows, : self.hidden] = 0 if state is None else state
+            self.record["carried"] = carried
+        self.begun = (plan.rows, carried)
 
     def final(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
         """h_n and c_n (B, H): each row's state after its last step."""
         if self.record["step"] > 0:
-            counts = plan.start[1:] - plan.start[:-1]
-            if counts[-1] == plan.rows:
-                places = slice(plan.positions, plan.positions + plan.rows)
+            if plan.positions == plan.steps * plan.rows:
+                places: Any = slice(plan.positions, plan.positions + plan.rows)
             else:
+                counts = plan.start[1:] - plan.start[:-1]
                 lengths = (counts[:, None] > np.arange(plan.rows)).sum(0)
                 places = np.where(
                     lengths > 0, plan.rows + plan.start[np.maximum(lengths, 1) - 1] + np.arange(plan.rows), np.arange(plan.rows)

@@ -5,6 +5,7 @@ Letters: T time steps, B sequences in a batch, V characters, E embedding size, H
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -172,11 +173,10 @@ class Network:
         Parameters and moments stay as they were if the loss or the norm is not finite.
         """
         _, plan, compact = self._prepare(lengths, ids, targets)
-        numbers = optimizer.begin(rate)
         self._engine.run(plan, *compact, self._start(plan, state), self.threads, backward=True,
-                         dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, numbers=numbers)  # fmt: skip
+                         dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate)  # fmt: skip
         metrics = self._metrics(plan)._replace(norm=float(self._engine.results[2]))
-        if not (np.isfinite(metrics.loss) and np.isfinite(metrics.norm)):
+        if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
         return metrics, self._final(plan)
 
@@ -199,7 +199,8 @@ class Network:
         compact = []
         for name, array in zip(("ids", "targets"), whole, strict=False):
             real = np.ascontiguousarray(array.reshape(-1) if keep is None else array[keep], np.int32)
-            if real.min() < 0 or real.max() >= V:
+            # A negative id is a huge one without its sign.
+            if real.view(np.uint32).max() >= V:
                 bad = int(real.min() if real.min() < 0 else real.max())
                 raise FastLSTMError(f"{name} contain {bad}; with {V} characters they must lie in 0..{V - 1}")
             compact.append(real)
@@ -220,8 +221,10 @@ class Network:
         return Metrics(float(results[0]), int(results[1]), plan.positions)
 
     def _final(self, plan: Plan) -> State:
-        states = [layer.final(plan) for layer in self._engine.layers]
-        return State(np.stack([h for h, _ in states]), np.stack([c for _, c in states]))
+        h, c = (np.empty((self.architecture.layers, plan.rows, self.architecture.hidden), self.architecture.dtype) for _ in "hc")
+        for l, layer in enumerate(self._engine.layers):
+            h[l], c[l] = layer.final(plan)
+        return State(h, c)
 
 
 def checked_lengths(lengths: Any, shape: tuple[int, int]) -> np.ndarray:

@@ -86,6 +86,7 @@ class Optimizer:
         self.moments = {name: parameters.like() for name in (("m",) if self.config.kind == "sgd" else ("m", "v"))}
         self.decays = [name for name in parameters if name.endswith(".W")] if decays is None else list(decays)
         self.pieces = self._pieces()
+        self.numbers = np.zeros(NUMBERS)
 
     def _pieces(self) -> np.ndarray:
         """Offset, length and whether decayed, of each piece of the flat buffer that is updated as one atom."""
@@ -97,9 +98,9 @@ class Optimizer:
                 pieces.append((start + offset, min(PIECE, whole - offset), name in self.decays))
         return np.array(pieces, np.int64)
 
-    def begin(self, rate: float) -> np.ndarray:
-        """Count a step; the numbers that the kernels need for it, float64."""
-        c, numbers = self.config, np.zeros(NUMBERS)
+    def begin(self, rate: float) -> None:
+        """Count a step, and set the numbers that the kernels need for it."""
+        c, numbers = self.config, self.numbers
         self.steps += 1
         numbers[KIND] = SGD if c.kind == "sgd" else ADAM
         numbers[CLIP_VALUE] = c.clip_value or np.inf
@@ -109,20 +110,20 @@ class Optimizer:
         numbers[BETA1], numbers[BETA2], numbers[EPSILON] = c.beta1, c.beta2, c.epsilon
         numbers[DECAY] = c.weight_decay
         numbers[CORRECTION1], numbers[CORRECTION2] = 1 - c.beta1**self.steps, 1 - c.beta2**self.steps
-        return numbers
 
     def update(self, gradients: Parameters, rate: float, threads: int | None = None) -> float:
         """Clip `gradients`, move the parameters at learning rate `rate`, return the norm before clipping by norm.
 
         Clipping by value is done in `gradients` itself. A norm that is not finite changes nothing.
         """
-        numbers, record = self.begin(rate), np.zeros(1, NETWORK)
+        self.begin(rate)
+        record = np.zeros(1, NETWORK)
         line = LINE // gradients.flat.dtype.itemsize
         partial, results = np.zeros(len(self.pieces)), np.zeros(3)
         scratch = aligned(len(self.pieces) * line, gradients.flat.dtype)
         v = self.moments.get("v")
         fill(record[0], p=self.parameters.flat, g=gradients.flat, m=self.moments["m"].flat, v=v and v.flat,
-             pieces=len(self.pieces), piece=self.pieces, numbers=numbers, partial=partial, coefficients=scratch,
+             pieces=len(self.pieces), piece=self.pieces, numbers=self.numbers, partial=partial, coefficients=scratch,
              results=results)  # fmt: skip
         workers.run(update_program, record, self.parameters.flat, threads=threads, work=10.0 * gradients.flat.size)
         if not np.isfinite(results[2]):

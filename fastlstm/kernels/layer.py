@@ -87,6 +87,12 @@ def active_rows(batch, t, first, last):
 
 
 @inner
+def dense_inputs(batch, layer, like):
+    """The layer's inputs, a row for each position."""
+    return at(pointer(layer.x, like), batch.rows * layer.x_row if layer.states_below else 0)
+
+
+@inner
 def inputs_forward(batch, layer, first, last, like):
     """The gates' arguments from the inputs: table rows, or bias + x · W_xᵀ."""
     gates = pointer(layer.gates, like)
@@ -101,7 +107,7 @@ def inputs_forward(batch, layer, first, last, like):
         elif rows:
             for n in range(position, position + rows):
                 copy(at(gates, n * layer.gates_row), pointer(layer.bias, like), whole)
-            x = at(pointer(layer.x, like), position * layer.x_row)
+            x = at(dense_inputs(batch, layer, like), position * layer.x_row)
             product(at(gates, position * layer.gates_row), layer.gates_row, x, layer.x_row, 1,
                     pointer(layer.forward_x, like), across, layer.width * across,
                     rows, layer.width, whole, 1, 0)  # fmt: skip
@@ -230,7 +236,7 @@ def weight_gradients(batch, layer, atom, vocabulary, e, e_row, embedding, like):
     else:
         for n in range(batch.positions):
             add(db_row, at(d_gates, n * layer.gates_row), whole)
-        product(dw_x, layer.dw_x_row, d_gates, 1, layer.gates_row, pointer(layer.x, like), layer.x_row, across,
+        product(dw_x, layer.dw_x_row, d_gates, 1, layer.gates_row, dense_inputs(batch, layer, like), layer.x_row, across,
                 units, batch.positions, layer.width, 0, 1)  # fmt: skip
     db = at(pointer(layer.db, like), row)
     for u in range(units):

@@ -43,6 +43,7 @@ LAYER = record(
     "h", "c", "h_row",  # (B + N, Hp): the initial states, then a row for each position
     "carried",  # whether initial states are given (they are zero otherwise)
     "x", "x_row", "dx",  # (N, Ip) dense inputs and their gradients
+    "states_below",  # whether x are a layer's states, which begin with B initial ones
     "table", "d_table",  # (V, 4Hp): what an id adds to the gates' arguments, and its gradient
     "dh",  # (N, Hp): gradients of the layer's outputs
     "dc", "dh_n", "dh0",  # (B, Hp): gradients of cell states, of final and of initial hidden states
@@ -100,4 +101,4 @@ def address(array: np.ndarray | None) -> int:
 def fill(row: Any, **fields: int | np.ndarray | None) -> None:
     """Set fields of a record: a count as it is, an array by its address."""
     for name, value in fields.items():
-        row[name] = value if isinstance(value, int | np.integer) else address(value)
+        row[name] = value.__array_interface__["data"][0] if isinstance(value, np.ndarray) else value or 0
