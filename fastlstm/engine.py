@@ -120,7 +120,7 @@ class Engine:
         if optimizer is not None:
             optimizer.begin(rate)
         work = (6.0 if backward else 2.0) * plan.positions * self.parameters.flat.size
-        workers.run(network_program, plan.record(ids, targets), self.records, self.head, self.network,
+        workers.run(network_program, plan.record(a.hidden, ids, targets), self.records, self.head, self.network,
                     self.parameters.flat, threads=threads, work=work)  # fmt: skip
 
     def _reserve(self, plan: Plan, kind: Pass, optimizer: Optimizer | None) -> None:

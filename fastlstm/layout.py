@@ -14,6 +14,8 @@ from fastlstm.kernels.records import BATCH, LAYER, fill
 GROUP = 12
 # So few rows are one group.
 FEW = 7
+# From so many units on, a step of one group takes longer than the barrier behind it.
+SPLIT = 256
 
 
 @lru_cache(maxsize=256)
@@ -39,9 +41,11 @@ class Plan(NamedTuple):
     start: np.ndarray
     bounds: np.ndarray
 
-    def record(self, ids: np.ndarray | None, targets: np.ndarray | None = None) -> np.ndarray:
-        """The batch's record, for ids and targets (N,) of its positions."""
+    def record(self, hidden: int, ids: np.ndarray | None, targets: np.ndarray | None = None) -> np.ndarray:
+        """The batch's record for layers of `hidden` units, with ids and targets (N,) of its positions."""
         record = np.zeros(1, BATCH)
+        # A single group of rows leaves the other workers idle: where a step is long enough, they share its units.
+        record["split"] = len(self.bounds) == 2 and hidden >= SPLIT
         fill(record[0], steps=self.steps, rows=self.rows, positions=self.positions, start=self.start,
              bounds=self.bounds, groups=len(self.bounds) - 1, ids=ids, targets=targets)  # fmt: skip
         return record

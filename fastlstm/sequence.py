@@ -106,7 +106,7 @@ class Cache:
     def run(self, program: Callable[..., None], threads: int | None, passes: int) -> None:
         """Run one of the layer's programs; `passes` is 1 for forward, 2 for backward."""
         work = 8.0 * passes * self.plan.positions * self.hidden * (self.hidden + self.width)
-        workers.run(program, self.plan.record(self.ids), self.workspace.record, self.workspace.like, threads=threads, work=work)
+        workers.run(program, self.plan.record(self.hidden, self.ids), self.workspace.record, self.workspace.like, threads=threads, work=work)
 
     def __del__(self) -> None:
         _free.appendleft(self.workspace)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fastlstm.kernels.compile import inner
 from fastlstm.kernels.product import line, pack_columns, pack_row, product
+from fastlstm.kernels.tickets import finish, wait
 from fastlstm.simd.memory import at, ids_pointer, pointer
 from fastlstm.simd.routines import add, copy, lstm_cell, lstm_cell_backward
 
@@ -93,106 +94,189 @@ def dense_inputs(batch, layer, like):
 
 
 @inner
-def inputs_forward(batch, layer, first, last, like):
-    """The gates' arguments from the inputs: table rows, or bias + x · W_xᵀ."""
-    gates = pointer(layer.gates, like)
-    across, whole = line(gates), 4 * layer.padded
+def inputs_forward(batch, layer, first, last, unit, units, like):
+    """The arguments of so many units' gates from the inputs of the rows first..last: table rows, or bias + x · W_xᵀ."""
+    gates, bias = pointer(layer.gates, like), pointer(layer.bias, like)
+    across, padded = line(gates), layer.padded
     ids = ids_pointer(batch.ids)
+    parts, width = (1, 4 * padded) if units == padded else (4, units)
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
-        if layer.table:
-            table = pointer(layer.table, like)
-            for n in range(position, position + rows):
-                copy(at(gates, n * layer.gates_row), at(table, ids[n] * layer.gates_row), whole)
-        elif rows:
-            for n in range(position, position + rows):
-                copy(at(gates, n * layer.gates_row), pointer(layer.bias, like), whole)
-            x = at(dense_inputs(batch, layer, like), position * layer.x_row)
-            product(at(gates, position * layer.gates_row), layer.gates_row, x, layer.x_row, 1,
-                    pointer(layer.forward_x, like), across, layer.width * across,
-                    rows, layer.width, whole, 1, 0)  # fmt: skip
+        for gate in range(parts if rows else 0):
+            column = gate * padded + unit
+            target = at(gates, position * layer.gates_row + column)
+            for n in range(rows):
+                if layer.table:
+                    source = at(pointer(layer.table, like), ids[position + n] * layer.gates_row + column)
+                else:
+                    source = at(bias, column)
+                copy(at(target, n * layer.gates_row), source, width)
+            if not layer.table:
+                panel = at(pointer(layer.forward_x, like), column * layer.width)
+                product(target, layer.gates_row, at(dense_inputs(batch, layer, like), position * layer.x_row), layer.x_row, 1,
+                        panel, across, layer.width * across, rows, layer.width, width, 1, 0)  # fmt: skip
 
 
 @inner
-def forward_rows(batch, layer, first, last, like):
-    """The recurrence of the rows first..last through all their steps; the gates hold the inputs' share."""
+def forward_step(batch, layer, s, first, last, unit, units, like):
+    """Step s of the recurrence for the rows first..last and so many units; the gates hold the inputs' share."""
     gates, h, c = pointer(layer.gates, like), pointer(layer.h, like), pointer(layer.c, like)
     across, padded = line(gates), layer.padded
     start = ids_pointer(batch.start)
+    t = s if layer.step > 0 else batch.steps - 1 - s
+    rows = active_rows(batch, t, first, last)
+    before = t - layer.step
+    carried = min(rows, active_rows(batch, before, first, last))
+    parts, width = (1, 4 * padded) if units == padded else (4, units)
+    for part in range(2):
+        # Rows that go on from the step before, then rows that begin.
+        low, high = (0, carried) if part == 0 else (carried, rows)
+        if high == low:
+            continue
+        source = (batch.rows + start[before] + first if part == 0 else first) + low
+        position = start[t] + first + low
+        for gate in range(parts if part == 0 or layer.carried else 0):
+            column = gate * padded + unit
+            product(at(gates, position * layer.gates_row + column), layer.gates_row,
+                    at(h, source * layer.h_row), layer.h_row, 1,
+                    at(pointer(layer.forward_h, like), column * layer.hidden), across, layer.hidden * across,
+                    high - low, layer.hidden, width, 1, 0)  # fmt: skip
+        for r in range(high - low):
+            n = batch.rows + position + r
+            lstm_cell(at(gates, (position + r) * layer.gates_row + unit), at(c, (source + r) * layer.h_row + unit),
+                      at(c, n * layer.h_row + unit), at(h, n * layer.h_row + unit), padded, units)  # fmt: skip
+
+
+@inner
+def backward_step(batch, layer, s, first, last, unit, units, like):
+    """Step s backwards, for the rows first..last and so many units.
+
+    dh and dc become the gradients of the gates' arguments; those of the step after are complete.
+    """
+    gates, c = pointer(layer.gates, like), pointer(layer.c, like)
+    dh, dc = at(pointer(layer.dh, like), unit), at(pointer(layer.dc, like), unit)
+    across, padded = line(gates), layer.padded
+    back = at(pointer(layer.backward_h, like), 4 * padded * unit)
+    start = ids_pointer(batch.start)
+    t = batch.steps - 1 - s if layer.step > 0 else s
+    rows = active_rows(batch, t, first, last)
+    before, after = t - layer.step, t + layer.step
+    position = start[t] + first
+    goes_on = min(rows, active_rows(batch, after, first, last))
+    if goes_on:
+        product(at(dh, position * layer.h_row), layer.h_row,
+                at(gates, (start[after] + first) * layer.gates_row), layer.gates_row, 1,
+                back, across, 4 * padded * across, goes_on, 4 * padded, units, 1, 0)  # fmt: skip
+    if layer.dh_n:
+        for r in range(goes_on, rows):
+            add(at(dh, (position + r) * layer.h_row), at(pointer(layer.dh_n, like), (first + r) * layer.h_row + unit), units)
+    carried = min(rows, active_rows(batch, before, first, last))
+    for r in range(rows):
+        source = (batch.rows + start[before] if r < carried else 0) + first + r
+        n = position + r
+        lstm_cell_backward(at(gates, n * layer.gates_row + unit), at(c, source * layer.h_row + unit),
+                           at(c, (batch.rows + n) * layer.h_row + unit), at(dh, n * layer.h_row),
+                           at(dc, (first + r) * layer.h_row), padded, units)  # fmt: skip
+
+
+@inner
+def start_gradient(batch, layer, first, last, unit, units, like):
+    """dh0 of the rows first..last for so many units, from the gradients of their first steps' gates."""
+    gates = pointer(layer.gates, like)
+    start, across = ids_pointer(batch.start), line(gates)
     for s in range(batch.steps):
         t = s if layer.step > 0 else batch.steps - 1 - s
         rows = active_rows(batch, t, first, last)
-        if rows == 0:
-            continue
-        before = t - layer.step
-        carried = min(rows, active_rows(batch, before, first, last))
-        position = start[t] + first
-        for part in range(2):
-            # Rows that go on from the step before, then rows that begin.
-            low, high = (0, carried) if part == 0 else (carried, rows)
-            if high == low:
-                continue
-            source = (batch.rows + start[before] + first if part == 0 else first) + low
-            if part == 0 or layer.carried:
-                product(at(gates, (position + low) * layer.gates_row), layer.gates_row,
-                        at(h, source * layer.h_row), layer.h_row, 1,
-                        pointer(layer.forward_h, like), across, layer.hidden * across,
-                        high - low, layer.hidden, 4 * padded, 1, 0)  # fmt: skip
-            for r in range(high - low):
-                n = position + low + r
-                lstm_cell(at(gates, n * layer.gates_row), at(c, (source + r) * layer.h_row),
-                          at(c, (batch.rows + n) * layer.h_row), at(h, (batch.rows + n) * layer.h_row),
-                          padded, padded)  # fmt: skip
+        low = min(rows, active_rows(batch, t - layer.step, first, last))
+        if low < rows:
+            dh0 = at(pointer(layer.dh0, like), (first + low) * layer.h_row + unit)
+            product(dh0, layer.h_row, at(gates, (start[t] + first + low) * layer.gates_row), layer.gates_row, 1,
+                    at(pointer(layer.backward_h, like), 4 * layer.padded * unit), across, 4 * layer.padded * across,
+                    rows - low, 4 * layer.padded, units, 0, 0)  # fmt: skip
 
 
 @inner
-def backward_rows(batch, layer, first, last, like):
-    """The recurrence backwards: dh and dc of the rows first..last become the gradients of the gates' arguments."""
-    gates, c = pointer(layer.gates, like), pointer(layer.c, like)
-    dh, dc = pointer(layer.dh, like), pointer(layer.dc, like)
-    across, padded = line(gates), layer.padded
-    back = pointer(layer.backward_h, like)
-    start = ids_pointer(batch.start)
-    for s in range(batch.steps):
-        t = batch.steps - 1 - s if layer.step > 0 else s
-        rows = active_rows(batch, t, first, last)
-        if rows == 0:
-            continue
-        before, after = t - layer.step, t + layer.step
-        position = start[t] + first
-        goes_on = min(rows, active_rows(batch, after, first, last))
-        if goes_on:
-            product(at(dh, position * layer.h_row), layer.h_row,
-                    at(gates, (start[after] + first) * layer.gates_row), layer.gates_row, 1,
-                    back, across, 4 * padded * across, goes_on, 4 * padded, padded, 1, 0)  # fmt: skip
-        if layer.dh_n:
-            for r in range(goes_on, rows):
-                add(at(dh, (position + r) * layer.h_row), at(pointer(layer.dh_n, like), (first + r) * layer.h_row), padded)
-        carried = min(rows, active_rows(batch, before, first, last))
-        for r in range(rows):
-            source = (batch.rows + start[before] if r < carried else 0) + first + r
-            n = position + r
-            lstm_cell_backward(at(gates, n * layer.gates_row), at(c, source * layer.h_row),
-                               at(c, (batch.rows + n) * layer.h_row), at(dh, n * layer.h_row),
-                               at(dc, (first + r) * layer.h_row), padded, padded)  # fmt: skip
-        if layer.dh0 and carried < rows:
-            dh0 = at(pointer(layer.dh0, like), (first + carried) * layer.h_row)
-            product(dh0, layer.h_row, at(gates, (position + carried) * layer.gates_row), layer.gates_row, 1,
-                    back, across, 4 * padded * across, rows - carried, 4 * padded, padded, 0, 0)  # fmt: skip
-
-
-@inner
-def inputs_backward(batch, layer, first, last, like):
-    """dx = gradients of the gates' arguments · W_x, for the rows first..last."""
+def inputs_backward(batch, layer, first, last, column, columns, like):
+    """So many columns of dx = gradients of the gates' arguments · W_x, for the rows first..last."""
     gates = pointer(layer.gates, like)
     across, padded = line(gates), layer.padded
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
         if rows:
-            dx = at(pointer(layer.dx, like), position * layer.x_row)
+            dx = at(pointer(layer.dx, like), position * layer.x_row + column)
             product(dx, layer.x_row, at(gates, position * layer.gates_row), layer.gates_row, 1,
-                    pointer(layer.backward_x, like), across, 4 * padded * across,
-                    rows, 4 * padded, layer.width, 0, 0)  # fmt: skip
+                    at(pointer(layer.backward_x, like), 4 * padded * column), across, 4 * padded * across,
+                    rows, 4 * padded, columns, 0, 0)  # fmt: skip
+
+
+@inner
+def forward_rows(batch, layer, first, last, like):
+    """Inputs and recurrence of the rows first..last through all their steps."""
+    inputs_forward(batch, layer, first, last, 0, layer.padded, like)
+    for s in range(batch.steps):
+        forward_step(batch, layer, s, first, last, 0, layer.padded, like)
+
+
+@inner
+def backward_rows(batch, layer, first, last, like):
+    """The recurrence backwards for the rows first..last, then dh0 and dx where they are asked for."""
+    for s in range(batch.steps):
+        backward_step(batch, layer, s, first, last, 0, layer.padded, like)
+    if layer.dh0:
+        start_gradient(batch, layer, first, last, 0, layer.padded, like)
+    if layer.dx:
+        inputs_backward(batch, layer, first, last, 0, layer.width, like)
+
+
+@inner
+def unit_atoms(layer):
+    """Into how many atoms a step's units are split."""
+    return -(-layer.padded // UNITS)
+
+
+@inner
+def unit_range(size, atom):
+    """The first of an atom's units, and how many they are."""
+    return atom * UNITS, min(UNITS, size - atom * UNITS)
+
+
+@inner
+def forward_units(batch, layer, board, ticket, end, like):
+    """All rows forward with the units dealt to the workers: a phase for the inputs, then one for each step."""
+    for s in range(-1, batch.steps):
+        wait(board, end)
+        begin, end = end, end + unit_atoms(layer)
+        while ticket < end:
+            unit, units = unit_range(layer.padded, ticket - begin)
+            if s < 0:
+                inputs_forward(batch, layer, 0, batch.rows, unit, units, like)
+            else:
+                forward_step(batch, layer, s, 0, batch.rows, unit, units, like)
+            ticket = finish(board)
+    wait(board, end)
+    return ticket, end
+
+
+@inner
+def backward_units(batch, layer, board, ticket, end, like):
+    """All rows backwards with the units dealt to the workers, then dh0 and dx where they are asked for."""
+    for s in range(batch.steps + 1):
+        wait(board, end)
+        begin, end = end, end + unit_atoms(layer)
+        while ticket < end:
+            unit, units = unit_range(layer.padded, ticket - begin)
+            if s < batch.steps:
+                backward_step(batch, layer, s, 0, batch.rows, unit, units, like)
+            elif layer.dh0:
+                start_gradient(batch, layer, 0, batch.rows, unit, units, like)
+            ticket = finish(board)
+    begin, end = end, end + (-(-layer.width // UNITS) if layer.dx else 0)
+    while ticket < end:
+        column, columns = unit_range(layer.width, ticket - begin)
+        inputs_backward(batch, layer, 0, batch.rows, column, columns, like)
+        ticket = finish(board)
+    wait(board, end)
+    return ticket, end
 
 
 @inner

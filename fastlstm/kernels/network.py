@@ -14,11 +14,11 @@ from fastlstm.kernels.head import (
 )
 from fastlstm.kernels.layer import (
     backward_rows,
+    backward_units,
     blocks,
     forward_rows,
     gradient_atoms,
-    inputs_backward,
-    inputs_forward,
+    forward_units,
     pack_block,
     span,
     spans,
@@ -73,35 +73,80 @@ def drop_rows(batch, layer, target, source, keep, first, last):
 
 
 @inner
-def group_forward(batch, layers, head, network, group, first, last, like):
-    """The rows first..last from ids to logits, and on to losses."""
-    for l in range(network.layers):
-        layer = layers[l]
-        if l == 0 and network.gathered:
-            gather(batch, layer, network, first, last, like)
-        inputs_forward(batch, layer, first, last, like)
-        forward_rows(batch, layer, first, last, like)
-        if layer.dropped:
-            h = at(pointer(layer.h, like), batch.rows * layer.h_row)
-            drop_rows(batch, layer, pointer(layer.dropped, like), h, network.keep, first, last)
+def layer_inputs(batch, layers, l, network, first, last, like):
+    """What layer l needs before its own inputs: gathered embeddings, or nothing."""
+    if l == 0 and network.gathered:
+        gather(batch, layers[0], network, first, last, like)
+
+
+@inner
+def layer_outputs(batch, layer, network, first, last, like):
+    """Dropout of a layer's states, where there is any."""
+    if layer.dropped:
+        h = at(pointer(layer.h, like), batch.rows * layer.h_row)
+        drop_rows(batch, layer, pointer(layer.dropped, like), h, network.keep, first, last)
+
+
+@inner
+def output_gradients(batch, layer, network, first, last, like):
+    """Dropout's share in the gradients of a layer's outputs."""
+    if layer.dropped:
+        dh = pointer(layer.dh, like)
+        drop_rows(batch, layer, dh, dh, network.keep, first, last)
+
+
+@inner
+def finish_rows(batch, layers, head, network, group, first, last, like):
+    """The rows first..last from the top layer's states to the losses, and back."""
     top = layers[network.layers - 1]
     logits_forward(batch, head, top, first, last, like)
     if network.losses:
         loss_rows(batch, head, group, first, last, like)
+    if network.backward:
+        head_backward(batch, head, top, first, last, like)
 
 
 @inner
-def group_backward(batch, layers, head, network, first, last, like):
-    """The rows first..last from the losses down to the gradients of every gate's argument."""
-    head_backward(batch, head, layers[network.layers - 1], first, last, like)
-    for below in range(network.layers):
+def run_group(batch, layers, head, network, group, first, last, like):
+    """The rows first..last from ids to losses, and down to the gradients of every gate's argument."""
+    for l in range(network.layers):
+        layer_inputs(batch, layers, l, network, first, last, like)
+        forward_rows(batch, layers[l], first, last, like)
+        layer_outputs(batch, layers[l], network, first, last, like)
+    finish_rows(batch, layers, head, network, group, first, last, like)
+    for below in range(network.layers if network.backward else 0):
         layer = layers[network.layers - 1 - below]
-        if layer.dropped:
-            dh = pointer(layer.dh, like)
-            drop_rows(batch, layer, dh, dh, network.keep, first, last)
+        output_gradients(batch, layer, network, first, last, like)
         backward_rows(batch, layer, first, last, like)
-        if layer.dx:
-            inputs_backward(batch, layer, first, last, like)
+
+
+@inner
+def run_units(batch, layers, head, network, board, ticket, end, like):
+    """As `run_group` for all rows, with the units dealt to the workers: for few rows and many units."""
+    for l in range(network.layers):
+        end += 1
+        if ticket < end:
+            layer_inputs(batch, layers, l, network, 0, batch.rows, like)
+            ticket = finish(board)
+        ticket, end = forward_units(batch, layers[l], board, ticket, end, like)
+        end += 1
+        if ticket < end:
+            layer_outputs(batch, layers[l], network, 0, batch.rows, like)
+            ticket = finish(board)
+        wait(board, end)
+    end += 1
+    if ticket < end:
+        finish_rows(batch, layers, head, network, 0, 0, batch.rows, like)
+        ticket = finish(board)
+    for below in range(network.layers if network.backward else 0):
+        layer = layers[network.layers - 1 - below]
+        wait(board, end)
+        end += 1
+        if ticket < end:
+            output_gradients(batch, layer, network, 0, batch.rows, like)
+            ticket = finish(board)
+        ticket, end = backward_units(batch, layer, board, ticket, end, like)
+    return ticket, end
 
 
 @inner
@@ -180,14 +225,14 @@ def run_network(batch, layers, head, network, like, board):
         ticket = finish(board)
 
     wait(board, end)
-    begin, end = end, end + batch.groups
-    while ticket < end:
-        group = ticket - begin
-        first, last = bounds[group], bounds[group + 1]
-        group_forward(batch, layers, head, network, group, first, last, like)
-        if network.backward:
-            group_backward(batch, layers, head, network, first, last, like)
-        ticket = finish(board)
+    if batch.split:
+        ticket, end = run_units(batch, layers, head, network, board, ticket, end, like)
+    else:
+        begin, end = end, end + batch.groups
+        while ticket < end:
+            group = ticket - begin
+            run_group(batch, layers, head, network, group, bounds[group], bounds[group + 1], like)
+            ticket = finish(board)
     if not network.backward:
         if network.losses:
             end += 1

@@ -6,11 +6,11 @@ from fastlstm.kernels.compile import inner, kernel
 from fastlstm.kernels.layer import (
     active_rows,
     backward_rows,
+    backward_units,
     blocks,
     forward_rows,
     gradient_atoms,
-    inputs_backward,
-    inputs_forward,
+    forward_units,
     pack_block,
     weight_gradients,
 )
@@ -50,39 +50,80 @@ def pack_phase(layer, like, board, ticket, end, vocabulary):
 
 
 @inner
+def take_inputs(batch, layer, first, last, like):
+    if layer.x_in:
+        move_rows(batch, layer, pointer(layer.x_in, like), pointer(layer.x, like), layer.x_row, layer.width, layer.width,
+                  first, last, 0)  # fmt: skip
+
+
+@inner
+def give_outputs(batch, layer, first, last, like):
+    if layer.out:
+        h = at(pointer(layer.h, like), batch.rows * layer.h_row)
+        move_rows(batch, layer, pointer(layer.out, like), h, layer.h_row, layer.width_out, layer.hidden,
+                  first, last, 1)  # fmt: skip
+
+
+@inner
+def take_gradients(batch, layer, first, last, like):
+    move_rows(batch, layer, pointer(layer.dout, like), pointer(layer.dh, like), layer.h_row, layer.width_out, layer.hidden,
+              first, last, 0)  # fmt: skip
+
+
+@inner
+def give_gradients(batch, layer, first, last, like):
+    if layer.dx_out:
+        move_rows(batch, layer, pointer(layer.dx_out, like), pointer(layer.dx, like), layer.x_row, layer.width, layer.width,
+                  first, last, 1)  # fmt: skip
+
+
+@inner
 def run_forward(batch, layer, like, board):
     ticket, end = pack_phase(layer, like, board, draw(board), 0, layer.width)
     bounds = ids_pointer(batch.bounds)
-    begin, end = end, end + batch.groups
-    while ticket < end:
-        first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
-        if layer.x_in:
-            move_rows(batch, layer, pointer(layer.x_in, like), pointer(layer.x, like), layer.x_row, layer.width, layer.width,
-                      first, last, 0)  # fmt: skip
-        inputs_forward(batch, layer, first, last, like)
-        forward_rows(batch, layer, first, last, like)
-        if layer.out:
-            h = at(pointer(layer.h, like), batch.rows * layer.h_row)
-            move_rows(batch, layer, pointer(layer.out, like), h, layer.h_row, layer.width_out, layer.hidden,
-                      first, last, 1)  # fmt: skip
-        ticket = finish(board)
+    if batch.split:
+        end += 1
+        if ticket < end:
+            take_inputs(batch, layer, 0, batch.rows, like)
+            ticket = finish(board)
+        ticket, end = forward_units(batch, layer, board, ticket, end, like)
+        end += 1
+        if ticket < end:
+            give_outputs(batch, layer, 0, batch.rows, like)
+            ticket = finish(board)
+    else:
+        begin, end = end, end + batch.groups
+        while ticket < end:
+            first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
+            take_inputs(batch, layer, first, last, like)
+            forward_rows(batch, layer, first, last, like)
+            give_outputs(batch, layer, first, last, like)
+            ticket = finish(board)
     wait(board, end)
 
 
 @inner
 def run_backward(batch, layer, like, board):
     bounds = ids_pointer(batch.bounds)
-    ticket, begin, end = draw(board), 0, batch.groups
-    while ticket < end:
-        first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
-        move_rows(batch, layer, pointer(layer.dout, like), pointer(layer.dh, like), layer.h_row, layer.width_out, layer.hidden,
-                  first, last, 0)  # fmt: skip
-        backward_rows(batch, layer, first, last, like)
-        if layer.dx_out:
-            inputs_backward(batch, layer, first, last, like)
-            move_rows(batch, layer, pointer(layer.dx_out, like), pointer(layer.dx, like), layer.x_row, layer.width, layer.width,
-                      first, last, 1)  # fmt: skip
-        ticket = finish(board)
+    ticket, end = draw(board), 0
+    if batch.split:
+        end += 1
+        if ticket < end:
+            take_gradients(batch, layer, 0, batch.rows, like)
+            ticket = finish(board)
+        ticket, end = backward_units(batch, layer, board, ticket, end, like)
+        end += 1
+        if ticket < end:
+            give_gradients(batch, layer, 0, batch.rows, like)
+            ticket = finish(board)
+    else:
+        begin, end = end, end + batch.groups
+        while ticket < end:
+            first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
+            take_gradients(batch, layer, first, last, like)
+            backward_rows(batch, layer, first, last, like)
+            give_gradients(batch, layer, first, last, like)
+            ticket = finish(board)
     wait(board, end)
     begin, end = end, end + (gradient_atoms(layer) if layer.dw_h else 0)
     while ticket < end:
