@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,6 +83,20 @@ def test_pieces_are_the_training(data: DataGenerator) -> None:
     w = weights(lstm)
     window(lstm, data, c, a)
     assert 0 < np.abs(lstm.Wf - w["wf"]).max() < 0.05
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda lstm: pickle.loads(pickle.dumps(lstm))])
+def test_a_copy_goes_on_as_the_original(data: DataGenerator, copied: Callable[[LSTM], LSTM]) -> None:
+    lstm = make()
+    lstm.train(data, threshold=0, max_iterations=3)
+    other, w = copied(lstm), weights(lstm)
+    data.pointer = 0
+    other.train(data, threshold=0, max_iterations=3)
+    assert all(np.array_equal(value, w[name]) for name, value in weights(lstm).items())
+    data.pointer = 0
+    lstm.train(data, threshold=0, max_iterations=3)
+    assert all(np.array_equal(value, weights(other)[name]) for name, value in weights(lstm).items())
+    assert np.array_equal(lstm.vWf, other.vWf)
 
 
 def test_float32_is_close(data: DataGenerator) -> None:

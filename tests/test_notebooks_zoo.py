@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -312,10 +314,24 @@ def test_what_does_not_fit_is_refused() -> None:
 def test_a_copy_of_the_inputs_will_do() -> None:
     lstm, other = make(zoo_a, 1), make(zoo_a, 1)
     other.parameters.flat[:] = lstm.parameters.flat
-    for network, copy in ((lstm, dict), (other, lambda inputs: inputs)):
+    for network, passed in ((lstm, dict), (other, lambda inputs: inputs)):
         outputs = network.forward(columns(TEXT[:-1]))
-        network.backward(outputs, copy(network.concat_inputs))
+        network.backward(outputs, passed(network.concat_inputs))
     assert np.array_equal(lstm.parameters.flat, other.parameters.flat)
+
+
+@pytest.mark.parametrize("module", NAMES, ids=lambda module: module.__name__.rpartition(".")[2])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda lstm: pickle.loads(pickle.dumps(lstm))])
+def test_a_copy_has_memory_of_its_own(module: Any, copied: Callable[[Any], Any]) -> None:
+    lstm = make(module, 3)
+    fit(lstm, module)
+    other, before = copied(lstm), weights(lstm, module)
+    assert other.char_to_idx == INDEX
+    fit(other, module)
+    for name, value in before.items():
+        assert np.array_equal(getattr(lstm, NAMES[module][name]), value)
+    fit(lstm, module)
+    assert other.losses == lstm.losses
 
 
 def test_a_diverging_training_stops() -> None:

@@ -166,15 +166,35 @@ def frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def arrays(buffer: Parameters) -> dict[str, np.ndarray]:
+    """Copies of a buffer's arrays by name."""
+    return {name: value.copy() for name, value in buffer.items()}
+
+
+def fill(buffer: Parameters, values: Mapping[str, np.ndarray]) -> None:
+    """Copy arrays into a buffer by name."""
+    for name, value in values.items():
+        buffer[name][...] = value
+
+
 class Cell:
     """An LSTM with an output layer and one-hot input, whose parameters live in one flat buffer."""
 
     def __init__(self, hidden: int, characters: int, dtype: str, rng: Any) -> None:
-        if dtype not in ("float32", "float64"):
-            raise FastLSTMError(f"dtype is {dtype!r}; it must be float32 or float64")
-        architecture = Architecture(characters, hidden, embedding=0, forget_bias=0.0, dtype=dtype)
-        self._network = Network(architecture)
+        self._network = Network(Architecture(characters, hidden, embedding=0, forget_bias=0.0, dtype=dtype))
         self._rng = np.random if rng is None else rng
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For `copy` and `pickle`: a copy has memory of its own, and no record of a forward pass."""
+        state = {name: value for name, value in vars(self).items() if name not in ("_network", "_trace")}
+        state["_rng"] = None if self._rng is np.random else self._rng
+        return state | {"architecture": self._network.architecture, "weights": arrays(self.parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._network = Network(state.pop("architecture"))
+        fill(self.parameters, state.pop("weights"))
+        vars(self).update(state)
+        self._rng = np.random if self._rng is None else self._rng
 
     @property
     def parameters(self) -> Parameters:

@@ -20,7 +20,7 @@ import numpy as np
 from fastlstm.errors import FastLSTMError
 from fastlstm.lstm import lstm_step, pack
 from fastlstm.model import State
-from fastlstm.notebooks.cell import Bias, Cell, Steps, Trace, Weight, draw, sigmoid, softmax
+from fastlstm.notebooks.cell import Bias, Cell, Steps, Trace, Weight, arrays, draw, fill, sigmoid, softmax
 from fastlstm.notebooks.characters import encode, one_hot_ids
 from fastlstm.optim import Optimizer, OptimizerConfig
 from fastlstm.parameters import Parameters
@@ -113,10 +113,27 @@ class LSTM(Cell):
         self.losses: list[float] = []
         limit = math.sqrt(1 / hidden_size)
         self._draw((Weight,), lambda shape: self._rng.uniform(-limit, limit, shape))
-        # The notebook's decay pulls on biases too.
-        self._optimizer = Optimizer(
-            self.parameters, OptimizerConfig(kind="adamw"), decays=list(self.parameters)
-        )
+        self._optimizer = self._fresh_optimizer()
+
+    def _fresh_optimizer(self) -> Optimizer:
+        """AdamW with zero moments; the notebook's decay pulls on biases too."""
+        return Optimizer(self.parameters, OptimizerConfig(kind="adamw"), decays=list(self.parameters))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        optimizer = state.pop("_optimizer")
+        return state | {
+            "steps": optimizer.steps,
+            "moments": {k: arrays(m) for k, m in optimizer.moments.items()},
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        steps, moments = state.pop("steps"), state.pop("moments")
+        super().__setstate__(state)
+        self._optimizer = self._fresh_optimizer()
+        self._optimizer.steps = steps
+        for name, values in moments.items():
+            fill(self._optimizer.moments[name], values)
 
     def sigmoid(self, x: np.ndarray) -> np.ndarray:
         """1 / (1 + exp(-x)), without overflow."""
@@ -132,7 +149,7 @@ class LSTM(Cell):
         All but X are dictionaries of columns (H, 1) by step, `y_pred` of probabilities (V, 1); c and a also
         hold the states before the first step, at step -1.
         """
-        trace = self._trace(X, c_prev, a_prev)
+        trace = self._forward(X, c_prev, a_prev)
         p = softmax(self._logits(trace))
         y_pred = Steps(range(len(p)), lambda t: p[t, :, None], trace)
         return X, y_pred, *(trace.columns(name) for name in ("cells", "f", "i", "o", "c", "hidden"))
@@ -152,7 +169,7 @@ class LSTM(Cell):
         a: Mapping[int, np.ndarray],
     ) -> None:
         """Fill the gradients, summed over the window and clipped to ±1, from what `forward` returned."""
-        trace = a.trace if isinstance(a, Steps) and a.trace else self._trace(X, c_prev, a_prev)
+        trace = a.trace if isinstance(a, Steps) and a.trace else self._forward(X, c_prev, a_prev)
         dlogits = np.concatenate([y_pred[t] for t in range(len(targets))], axis=1).T
         dlogits[np.arange(len(targets)), targets] -= 1
         self._backpropagate(trace, dlogits)
@@ -211,7 +228,7 @@ class LSTM(Cell):
         drawn = self._generate(ids.tolist(), zero, zero, n)
         return start + "".join(data_generator.idx_to_char[n] for n in drawn)
 
-    def _trace(self, X: np.ndarray, c_prev: np.ndarray, a_prev: np.ndarray) -> Trace:
+    def _forward(self, X: np.ndarray, c_prev: np.ndarray, a_prev: np.ndarray) -> Trace:
         """A forward pass over a window, its shapes checked."""
         H, V = self.hidden_size, self.vocab_size
         if np.ndim(X) != 2 or np.shape(X)[1] != V or np.shape(c_prev) != (H, 1) or np.shape(a_prev) != (H, 1):

@@ -39,6 +39,12 @@ from fastlstm.notebooks.names_training import (
     split,
 )
 
+__all__ = [
+    "backward_propagation", "cal_loss_accuracy", "forward_propagation", "get_embeddings", "initialize_S",
+    "initialize_V", "initialize_parameters", "lstm_cell", "output_cell", "predict", "train",
+    "update_embedding", "update_embeddings", "update_parameters",
+]  # fmt: skip
+
 VOCAB = tuple("." + string.ascii_lowercase)
 LONGEST = 1000  # a drawn name is ended here: a poor network may never draw the end mark
 

@@ -61,6 +61,8 @@ class SoliloquyLSTM(Cell):
     `losses` holds the last training's mean cross-entropy of each epoch, in nats a character.
     """
 
+    _trace: Trace | None = None  # the last forward pass
+
     def __init__(
         self,
         sizes: tuple[int, int, int],
@@ -79,7 +81,6 @@ class SoliloquyLSTM(Cell):
         self.num_epochs, self.learning_rate = num_epochs, learning_rate
         self.losses: list[float] = []
         self._vocabulary = CharacterIndex(self.output_size, char_to_idx, read_main)
-        self._trace: Trace | None = None
 
     @property
     def char_to_idx(self) -> dict[str, int]:
