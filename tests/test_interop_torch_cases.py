@@ -82,6 +82,34 @@ def test_packed_states_that_do_not_fit():
         LSTM(3, 6)(packed, (torch.zeros(1, 3, 6), torch.zeros(1, 3, 6)))
 
 
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        ("weight_ih_l0", torch.zeros(24, 4)),
+        ("weight_hh_l0", torch.zeros(24, 5)),
+        ("weight_hh_l1", torch.zeros(20, 6)),
+        ("bias_ih_l0", torch.zeros(20)),
+        ("bias_hh_l1", torch.zeros(24, dtype=torch.float64)),
+        ("weight_hh_l0", torch.zeros(24, 6, dtype=torch.float64)),
+    ],
+)
+def test_weights_that_do_not_fit(name, weight):
+    layer = LSTM(3, 6, 2)
+    setattr(layer, name, nn.Parameter(weight))
+    with pytest.raises(RuntimeError, match="a weight is"):
+        layer(torch.zeros(5, 2, 3))
+
+
+def test_all_weights_too_small_for_the_states():
+    layer = LSTM(3, 6)
+    for name, weight in LSTM(3, 4).named_parameters():
+        setattr(layer, name, weight)
+    zero = torch.zeros(1, 2, 6)
+    for hx in (None, (zero, zero)):
+        with pytest.raises(RuntimeError, match="a weight is"):
+            layer(torch.zeros(5, 2, 3), hx)
+
+
 def test_dtypes_that_do_not_fit(Module):
     with pytest.raises(ValueError, match=r"input dtype \(torch.float64\) does not match weight dtype"):
         Module(3, 6)(torch.zeros(5, 2, 3, dtype=torch.float64))

@@ -55,17 +55,17 @@ class Layer(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x, h0, c0, ragged: Ragged | None, keep_cache: bool, threads: int | None, *weights):
+    def forward(
+        ctx: Any, x, h0, c0, H: int, ragged: Ragged | None, keep_cache: bool, threads: int | None, *weights
+    ):
         keep_cache = keep_cache and any(ctx.needs_input_grad)
         x, lengths = (_array(x), None) if ragged is None else (ragged.pad(_array(x)), ragged.lengths)
-        (T, B, _), H, D = x.shape, weights[1].shape[1], len(weights) // 4
+        (T, B, I), D = x.shape, len(weights) // 4
         h0, c0 = ((None,) * D, (None,) * D) if h0 is None else (_array(h0), _array(c0))
         out, h_n, c_n = (np.empty((*shape, H), x.dtype) for shape in ((T, B, D), (D, B), (D, B)))
         caches = []
         for d in range(D):
-            w_ih, w_hh, *biases = weights[4 * d : 4 * d + 4]
-            bias = np.zeros(4 * H, x.dtype) if biases[0] is None else np.add(*map(_array, biases))
-            given = Weights(_array(w_hh), _array(w_ih), bias)
+            given = _weights(I, H, x.dtype, *weights[4 * d : 4 * d + 4])
             h_n[d], c_n[d], cache = forward(
                 x, given, h0[d], c0[d], lengths, out[:, :, d], keep_cache, threads, d == 1
             )
@@ -94,7 +94,7 @@ class Layer(torch.autograd.Function):
         for d, cache in enumerate(caches):
             dx_d = np.empty((T, B, I), dtype) if needed[0] else None
             dw = None
-            if any(needed[6 + 4 * d : 10 + 4 * d]):
+            if any(needed[7 + 4 * d : 11 + 4 * d]):
                 dw = Weights(*(np.empty(s, dtype) for s in ((4 * H, H), (4 * H, I), 4 * H)))
             dh0[d], dc0[d] = backward(dout[:, :, d], cache, dh_n[d], dc_n[d], dx_d, dw, ctx.threads)
             dx = dx_d if dx is None else dx + dx_d
@@ -102,7 +102,7 @@ class Layer(torch.autograd.Function):
             weights += [None] * 4 if dw is None else [dw.w_x, dw.w_h, dw.b, dw.b.copy()]
         if dx is not None and ragged is not None:
             dx = ragged.pack(dx)
-        arrays = (dx, dh0, dc0, None, None, None, *weights)
+        arrays = (dx, dh0, dc0, None, None, None, None, *weights)
         tensors = [torch.from_numpy(a) if n else None for a, n in zip(arrays, needed, strict=True)]
         if torch.is_grad_enabled():
             anchor = torch.empty(0, requires_grad=True)
@@ -122,6 +122,18 @@ class _Once(torch.autograd.Function):
         raise FastLSTMError(
             "fastlstm's LSTM can be differentiated only once: use torch.nn.LSTM (see restore) here"
         )
+
+
+def _weights(I: int, H: int, dtype: np.dtype, w_ih: Tensor, w_hh: Tensor, *biases: Tensor | None) -> Weights:
+    """One direction's weights as the engine takes them, found to fit: the engine trusts what it gets."""
+    w_h, w_x = _array(w_hh), _array(w_ih)
+    b_ih, b_hh = (np.zeros(4 * H, dtype) if b is None else _array(b) for b in biases)
+    for array, shape in ((w_h, (4 * H, H)), (w_x, (4 * H, I)), (b_ih, (4 * H,)), (b_hh, (4 * H,))):
+        if array.shape != shape or array.dtype != dtype:
+            raise RuntimeError(
+                f"a weight is {array.dtype} {array.shape}, hidden_size and input ask for {dtype} {shape}"
+            )
+    return Weights(w_h, w_x, b_ih + b_hh)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -132,15 +132,9 @@ class LSTM(nn.LSTM):
             if layer and self.dropout:
                 x = nn.functional.dropout(x, self.dropout, self.training)
             of_layer = slice(layer * D, (layer + 1) * D)
-            h0, c0 = (
-                (None, None)
-                if hx is None
-                else hx
-                if self.num_layers == 1
-                else (hx[0][of_layer], hx[1][of_layer])
-            )
+            h0, c0 = (None, None) if hx is None else (hx[0][of_layer], hx[1][of_layer])
             flat = [w for four in weights[of_layer] for w in (four if self.bias else (*four, None, None))]
-            x, *states = Layer.apply(x, h0, c0, ragged, keep_cache, self.threads, *flat)
+            x, *states = Layer.apply(x, h0, c0, self.hidden_size, ragged, keep_cache, self.threads, *flat)
             final.append(states)
         if self.num_layers == 1:
             return x, tuple(final[0])
