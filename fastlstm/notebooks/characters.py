@@ -55,7 +55,7 @@ def one_hot_ids(rows: np.ndarray, where: str) -> np.ndarray:
 
 def main_vocabulary() -> Mapping[str, int] | None:
     """`char_to_idx` of the running notebook or script, where the notebooks' own code read it."""
-    found = getattr(sys.modules["__main__"], "char_to_idx", None)
+    found = getattr(sys.modules.get("__main__"), "char_to_idx", None)
     return found if isinstance(found, Mapping) else None
 
 
