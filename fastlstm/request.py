@@ -32,7 +32,8 @@ class Request:
     unique: no name twice.
     tries: give up on a prefix after this many draws for each name asked for.
     seed: a whole number below 2**64; none draws something else every time.
-    threads: workers, all cores by default.  batch_size: sequences held at once.
+    threads: workers, by default the model's, or all cores.
+    batch_size: sequences held at once.
     """
 
     n: int = 20

@@ -149,6 +149,7 @@ class _Source:
 
     def __init__(self, model: Any, request: Request) -> None:
         self.vocabulary, self.request = model.vocabulary, request
+        self.threads = request.threads or model.network.threads
         self.lowercase = bool(model.preprocessing.get("lowercase"))
         given = [request.prefix] if request.prefixes is None else request.prefixes
         self.prefixes = [preprocess(prefix, self.lowercase) for prefix in given]
@@ -176,7 +177,7 @@ class _Source:
             self.sequences[p] += max(count, 0)
             room -= max(count, 0)
         keys = stream_keys(self.seed, np.array(numbers, np.uint64))
-        ids, lengths = draw(self.state, np.array(origins, np.int64), keys, self.rules, self.request.threads)
+        ids, lengths = draw(self.state, np.array(origins, np.int64), keys, self.rules, self.threads)
         for p, text in zip(origins, self._texts(ids, lengths), strict=True):
             self.queues[p].append(self.prefixes[p] + text)
 

@@ -108,7 +108,7 @@ def test_extreme_logits_and_temperatures_choose_the_possible() -> None:
 
 
 def chance(counts: dict[str, int], probabilities: dict[str, float]) -> float:
-    """Pearson's chi-square: the chance of counts at least this far from expectation; the rarest are pooled."""
+    """Pearson's chi-square: the chance of counts at least this far off; the rarest are pooled."""
     expected = np.array(list(probabilities.values())) * DRAWS
     observed = np.array([counts[name] for name in probabilities])
     common = expected > 20

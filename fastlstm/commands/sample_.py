@@ -107,7 +107,7 @@ def command(
     out.flush()
     if count < wanted:
         more = "there are no more" if beam else "raise --tries or --temperature, or ask for fewer"
-        click.echo(f"fastlstm sample: found {count:,} of {wanted:,}: {more}", err=True)
+        click.echo(f"fastlstm: found {count:,} of {wanted:,}: {more}", err=True)
         raise SystemExit(PARTIAL)
 
 
@@ -169,7 +169,7 @@ def _most_probable(model: Any, controls: dict[str, Any]) -> Iterator[tuple[str, 
 
     best = beam(model, controls["n"], controls.get("prefix", ""), max_length=controls.get("max_length"))
     if not best.proven:
-        click.echo("fastlstm sample: the search was cut, so some more probable name may be missing", err=True)
+        click.echo("fastlstm: the search was cut, so some more probable name may be missing", err=True)
     return iter(best.names)
 
 

@@ -201,7 +201,7 @@ def generate_program(layers, head, start, rows, job, fed, sequences, like, numbe
     """Draw all sequences of a job.
 
     `start` holds the states and logits after each prefix, `rows` a record for each worker, `fed` and
-    `sequences` (workers, S) the ids and the numbers of the sequences in its rows; `numbers` numbers the workers.
+    `sequences` (workers, S) the ids and numbers of the sequences in its rows; `numbers` numbers the workers.
     """
     worker = draw(numbers)
     saved = flush_denormals()
