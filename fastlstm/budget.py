@@ -13,6 +13,7 @@ WARM_UP = 3  # steps that compile and fill caches, not counted
 TRIAL = 0.025  # of the time given is spent on timing
 LONGEST_TRIAL = 5.0  # seconds
 MARGIN = 0.98  # of what is left is planned for
+SCRAP = 0.02  # of all steps
 
 
 def steps_within(session: Session, minutes: float) -> int:
@@ -50,4 +51,6 @@ def steps_within(session: Session, minutes: float) -> int:
 
     left = 60 * minutes * MARGIN - (perf_counter() - started)
     interval = options.validate_every or feed.steps_per_epoch
-    return max(1, int((left - per_validation) / (per_step + per_validation / interval)))
+    total = max(1, int((left - per_validation) / (per_step + per_validation / interval)))
+    beyond = total % interval  # a few steps after a validation are not worth another one
+    return total - beyond if beyond < SCRAP * total else total

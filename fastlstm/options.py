@@ -94,7 +94,7 @@ class Options:
         0.1,
         "Data",
         whole_or_share,
-        "Held out: a share, or a whole number of distinct names; 0 for none.",
+        "Held out: a share, or a whole number of distinct names or of a text's last characters.",
         low=0,
     )
 
@@ -175,7 +175,12 @@ class Options:
     index: bool = _option(True, "Run", bool, "Keep the training names in the run, for `sample --novel`.")
     samples: int = _option(0, "Run", int, "Show so many samples after each validation.", low=0, late=True)
     log_every: int = _option(
-        1000, "Run", int, "Most steps between two rows of metrics.csv.", low=1, late=True
+        1000,
+        "Run",
+        int,
+        "Steps between rows of metrics.csv where validations are further apart.",
+        low=1,
+        late=True,
     )
     checkpoint_every: int = _option(
         0, "Run", int, "Steps between checkpoints, beside those by time.", low=0, late=True

@@ -19,6 +19,7 @@ from fastlstm.corpus import Names, Text
 from fastlstm.errors import FastLSTMError
 from fastlstm.feeds import NameFeed, feed, open_data
 from fastlstm.folders import CHECKPOINT, CONFIG, CURVES, METRICS, MODEL, check_out, cut, lock, new_folder
+from fastlstm.novelty import FILE_NAME, write_index
 from fastlstm.options import Options
 from fastlstm.parameters import Parameters
 from fastlstm.training import Diverged, Record, Session, train
@@ -130,7 +131,8 @@ class Run:
             self._keep()
         self.checkpoint()
         self.describe()
-        if find_spec("matplotlib"):
+        rows = (self.folder / METRICS).read_bytes().count(b"\n") - 1
+        if rows and find_spec("matplotlib"):
             from fastlstm.plots import draw_runs
 
             draw_runs([self.folder], self.folder / CURVES)
@@ -156,7 +158,7 @@ class Run:
             "data": self.source or "embedded names",
             "kind": s.kind,
             "vocabulary": "".join(s.vocabulary.characters),
-            "parameters": s.network.parameters.flat.size,
+            "parameters": s.size,
             "steps_per_epoch": s.feed.steps_per_epoch,
             "total_steps": s.total,
             "command": s.options.command(self.source, len(s.feed.data), s.total),
@@ -171,10 +173,13 @@ class Run:
     def _furnish(self) -> None:
         """Bring the files beside model and checkpoint in line with where the session is."""
         cut(self.folder / METRICS, self.session.position.step)
-        if isinstance(self.session.feed, NameFeed) and self.session.options.index:
-            from fastlstm.novelty import write_index
-
-            write_index(self.folder, self.session.feed.train)
+        feed = self.session.feed
+        if (
+            isinstance(feed, NameFeed)
+            and self.session.options.index
+            and not (self.folder / FILE_NAME).exists()
+        ):
+            write_index(self.folder, feed.train)
         self.describe()
 
     def _keep(self) -> None:

@@ -56,7 +56,8 @@ class Position:
     batch: int = 0  # of the epoch, the next one
     smoothed: float = 0.0
     ceiling: float = 0.0  # a smoothed loss above this has exploded
-    loss: float = 0.0  # sums since the last validation
+    steps: int = 0  # and sums since the last validation
+    loss: float = 0.0
     correct: int = 0
     count: int = 0
     training_seconds: float = 0.0
@@ -113,7 +114,13 @@ class Session:
         return Schedule(o.schedule, o.lr or 0.0, total, o.warmup, o.final, o.decay, every)
 
     @property
+    def size(self) -> int:
+        """The number of the network's parameters."""
+        return sum(view.size for _, view in self.network.parameters.items())
+
+    @property
     def finished(self) -> bool:
+        """Whether there is nothing left to do."""
         return self.position.stopped or self.position.step >= self.total
 
     @property
@@ -139,6 +146,7 @@ class Session:
         p.smoothed += SMOOTHING * (metrics.loss - p.smoothed)
         if p.smoothed > p.ceiling:
             raise self.diverged(f"the loss exploded to {metrics.loss:.3g} nats a character", rate)
+        p.steps += 1
         p.loss += metrics.loss * metrics.count
         p.correct += metrics.correct
         p.count += metrics.count
@@ -158,7 +166,7 @@ class Session:
         p, o = self.position, self.options
         due = p.step % o.validate_every == 0 if o.validate_every else p.batch == 0
         due = due or p.step == self.total
-        if not due and p.step % o.log_every:
+        if not due and p.steps % o.log_every:
             return record
         record = record._replace(
             train=Tally(p.loss, p.correct, p.count).scores,
@@ -179,7 +187,7 @@ class Session:
         else:
             p.worse += 1
             p.stopped = 0 < self.options.patience <= p.worse
-        p.loss, p.correct, p.count, p.training_seconds = 0.0, 0, 0, 0.0
+        p.steps, p.loss, p.correct, p.count, p.training_seconds = 0, 0.0, 0, 0, 0.0
         p.seconds += perf_counter() - started
         return record._replace(validation=scores, best=best, seconds=p.seconds)
 

@@ -40,6 +40,7 @@ class Progress:
             form = "{percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
             done = session.position.step
             self._bar = tqdm(total=session.total, initial=done, bar_format=form, leave=False, mininterval=0.1)
+            self._bar.set_postfix_str("the first step may compile")
 
     def __enter__(self) -> Progress:
         return self
@@ -51,6 +52,8 @@ class Progress:
     def show(self, record: Record) -> None:
         """Take in one step; called after each, so it does next to nothing unless something is due."""
         if self._bar is not None:
+            if self._bar.n == self._bar.initial:
+                self._bar.unpause()  # compilation is no measure of the time left
             self._bar.update()
             self._characters += record.characters
             now = monotonic()

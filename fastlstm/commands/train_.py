@@ -79,7 +79,7 @@ def _new_run(data: str | None, options: Options, out: str | None) -> Any:
     run = Run.create(session, data, out)
     o = resolved
     click.echo(
-        f"{session.network.parameters.flat.size:,} parameters: {o.layers} × {o.hidden} units, "
+        f"{session.size:,} parameters: {o.layers} × {o.hidden} units, "
         f"embedding {o.embedding}, {len(session.vocabulary.characters)} characters"
     )
     click.echo(

@@ -1,0 +1,291 @@
+"""The loop against its obvious twin, what it reports, when it stops, and the data it is fed with."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from small_runs import session, some_names, some_text
+
+from fastlstm import budget
+from fastlstm.corpus import Names, Text
+from fastlstm.errors import FastLSTMError
+from fastlstm.feeds import Scores, Tally, as_data, evaluate_names, evaluate_text, feed, open_data
+from fastlstm.model import Metrics, Network, State
+from fastlstm.options import Options
+from fastlstm.training import Diverged, train
+
+
+def naive(session):
+    """The same run written out: every epoch, every batch, one step after another."""
+    network, feed = session.new_network(), session.feed
+    optimizer, step, losses = session.new_optimizer(network), 0, []
+    for epoch in itertools.count():
+        state = None
+        for batch in feed.batches(epoch, 0):
+            if step == session.total:
+                return network, losses
+            key = (session.options.seed << 32) + step
+            rate = session.schedule.rate(step)
+            metrics, state = network.step(
+                batch.ids, batch.targets, optimizer, rate, batch.lengths, state if feed.carried else None, key
+            )
+            losses.append(metrics.loss)
+            step += 1
+    raise AssertionError
+
+
+@pytest.mark.parametrize("kind", ["names", "text"])
+def test_the_loop_is_step_after_step(kind):
+    s = session(kind, steps=70, seed=5)
+    assert s.feed.steps_per_epoch < 35
+    expected, losses = naive(s)
+    assert [record.loss for record in train(s)] == losses
+    assert s.network.parameters.flat.tobytes() == expected.parameters.flat.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["names", "text"])
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(kind):
+    first, same, other = (session(kind, seed=seed) for seed in (1, 1, 2))
+    for s in (first, same, other):
+        for _ in train(s):
+            pass
+    assert first.network.parameters.flat.tobytes() == same.network.parameters.flat.tobytes()
+    assert first.network.parameters.flat.tobytes() != other.network.parameters.flat.tobytes()
+
+
+def test_records_count_and_the_loss_falls():
+    s = session(epochs=30, lr=0.02)
+    records = list(train(s))
+    assert [r.step for r in records] == list(range(1, s.total + 1))
+    assert s.total == 30 * s.feed.steps_per_epoch
+    reports = [r for r in records if r.train]
+    assert [r.epoch for r in reports] == list(range(1, 31))
+    assert reports[-1].train.loss < 0.7 * reports[0].train.loss
+    assert records[-1].seconds >= records[0].seconds > 0
+    assert sum(r.characters for r in records[: s.feed.steps_per_epoch]) == reports[0].train.characters
+
+
+def test_training_scores_are_means_since_the_last_validation():
+    s = session(steps=20, validate_every=10, log_every=4, dropout=0.0)
+    records = list(train(s))
+    assert [r.step for r in records if r.train] == [4, 8, 10, 14, 18, 20]
+    assert [r.step for r in records if r.validation] == [10, 20]
+    weighted = [(r.loss * r.characters, r.characters) for r in records[10:18]]
+    assert records[17].train.loss == pytest.approx(sum(a for a, _ in weighted) / sum(b for _, b in weighted))
+
+
+def test_validation_scores_are_those_of_the_network_at_that_step():
+    s = session("text", steps=7, validate_every=7)
+    *_, last = train(s)
+    assert last.validation == s.feed.evaluate(s.network)
+    assert last.best
+    assert (s.position.best_step, s.position.best) == (7, last.validation)
+
+
+def test_the_last_step_is_validated_wherever_it_falls():
+    s = session(steps=5, validate_every=3)
+    assert [r.step for r in train(s) if r.validation] == [3, 5]
+
+
+def test_without_validation_the_newest_weights_are_the_best():
+    s = session(validation=0, epochs=2)
+    reports = [r for r in train(s) if r.train]
+    assert [(r.validation, r.best) for r in reports] == [(None, True)] * 2
+    assert s.position.best is None
+    assert s.position.best_step == s.total
+
+
+def test_patience_ends_a_run_that_no_longer_improves(monkeypatch):
+    s = session(epochs=9, patience=3)
+    losses = iter([3.0, 2.0, 2.5, 1.9, 2.0, 1.9, 2.1, 0.1])
+    monkeypatch.setattr(s.feed, "evaluate", lambda network: Scores(next(losses), 0.5, 10))
+    reports = [r for r in train(s) if r.validation]
+    assert [r.validation.loss for r in reports] == [3.0, 2.0, 2.5, 1.9, 2.0, 1.9, 2.1]
+    assert [r.best for r in reports] == [True, True, False, True, False, False, False]
+    assert s.position.stopped
+    assert s.finished
+    assert s.position.best_step == 4 * s.feed.steps_per_epoch
+    assert list(train(s)) == []
+
+
+def test_the_state_is_carried_within_an_epoch_and_dropped_at_its_end(monkeypatch):
+    s = session("text", epochs=2)
+    given = []
+    real = Network.step
+
+    def step(network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None):
+        given.append((state, dropout_key))
+        return real(network, ids, targets, optimizer, rate, lengths, state, dropout_key)
+
+    monkeypatch.setattr(Network, "step", step)
+    for _ in train(s):
+        pass
+    W = s.feed.steps_per_epoch
+    assert [i for i, (state, _) in enumerate(given) if state is None] == [0, W]
+    keys = [key for _, key in given]
+    assert len(set(keys)) == len(keys) == 2 * W
+
+
+def test_nothing_dropped_needs_no_key():
+    assert session(dropout=0.0).dropout_key is None
+    assert session(dropout=0.0, embedding_dropout=0.1).dropout_key is not None
+    assert session(dropout=0.1, seed=1).dropout_key != session(dropout=0.1, seed=2).dropout_key
+
+
+@pytest.mark.parametrize(
+    ("metrics", "says"),
+    [
+        (Metrics(math.nan, 0, 9, math.nan), "the loss became nan"),
+        (Metrics(math.inf, 0, 9, 1.0), "the loss became inf"),
+        (Metrics(2.0, 0, 9, math.nan), "the gradient's norm became nan"),
+        (Metrics(1e5, 0, 9, 1.0), "the loss exploded to 1e[+]05 nats a character"),
+    ],
+)
+def test_a_diverging_run_stops_with_step_rate_and_advice(monkeypatch, metrics, says):
+    s = session(epochs=9, lr=0.01, schedule="constant")
+    records = train(s)
+    for _ in range(5):
+        next(records)
+    monkeypatch.setattr(Network, "step", lambda *_: (metrics, State(np.zeros(1), np.zeros(1))))
+    with pytest.raises(Diverged, match=f"{says} at step 6 of .* learning rate 0.01.* lower lr"):
+        list(records)
+
+
+def test_a_slow_explosion_is_seen_too():
+    s = session(optimizer="sgd", lr=300.0, schedule="constant", clip_norm=0, steps=300)
+    with pytest.raises(Diverged, match=r"exploded|became"):
+        list(train(s))
+
+
+def test_a_validation_that_is_not_finite_stops_the_run(monkeypatch):
+    s = session(epochs=2)
+    monkeypatch.setattr(s.feed, "evaluate", lambda network: Scores(math.nan, 0.0, 10))
+    with pytest.raises(Diverged, match="validation loss became nan"):
+        list(train(s))
+
+
+def test_training_is_silent(capfd):
+    list(train(session(epochs=1)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_scores_in_every_unit():
+    scores = Scores(math.log(4), 0.5, 10)
+    assert scores.perplexity == pytest.approx(4)
+    assert scores.bits_per_character == pytest.approx(2)
+    assert Scores(1e4, 0.0, 1).perplexity == math.inf
+    tally = Tally()
+    tally.add(Metrics(1.0, 1, 1))
+    tally.add(Metrics(4.0, 0, 2))
+    assert tally.scores == Scores(3.0, 1 / 3, 3)
+
+
+def test_a_text_is_evaluated_as_if_read_in_one_go(monkeypatch):
+    """Many streams, each begun from the one before's end, come close to a single stream; cold ones do not."""
+    s = session("text", epochs=20, lr=0.02)
+    for _ in train(s):
+        pass
+    ids = s.feed.data.ids(s.vocabulary)[:1025]
+    one, _ = s.network.evaluate(ids[:-1, None].astype("int32"), ids[1:, None].astype("int32"))
+    monkeypatch.setattr("fastlstm.feeds.STREAM_CHARACTERS", 64)
+    many = evaluate_text(s.network, ids)
+    assert many.characters == 1024
+    assert many.loss == pytest.approx(one.loss, rel=1e-4)
+    cold, _ = s.network.evaluate(*(a.reshape(16, 64).T.astype("int32").copy() for a in (ids[:-1], ids[1:])))
+    assert abs(cold.loss - one.loss) > 10 * abs(many.loss - one.loss)
+
+
+def test_names_are_evaluated_one_by_one_or_in_batches_alike():
+    s = session(epochs=1)
+    list(train(s))
+    batches = s.feed._batches
+    whole = evaluate_names(s.network, batches)
+    batches.batch_size = 1
+    assert evaluate_names(s.network, batches).loss == pytest.approx(whole.loss, rel=1e-5)
+
+
+def test_a_feed_begins_anywhere_in_an_epoch():
+    for kind in ("names", "text"):
+        fed = session(kind).feed
+        whole = [batch.ids.tolist() for batch in fed.batches(3, 0)]
+        assert [batch.ids.tolist() for batch in fed.batches(3, 2)] == whole[2:]
+        assert len(whole) == fed.steps_per_epoch
+    assert [b.ids.tolist() for b in session().feed.batches(4, 0)] != [
+        b.ids.tolist() for b in session().feed.batches(3, 0)
+    ]
+
+
+def test_minutes_become_the_steps_that_fit(monkeypatch):
+    """A clock that only steps and validations move: the run ends within the time, and close to it."""
+    now = [0.0]
+    step, evaluate = 0.010, 0.200
+    monkeypatch.setattr(budget, "perf_counter", lambda: now[0])
+    s = session(steps=10)
+    network = s.network.parameters.flat.copy()
+
+    def timed_step(self, *_):
+        now[0] += step
+        return Metrics(3.0, 0, 1, 1.0), None
+
+    def timed_evaluation(network, most=None):
+        now[0] += evaluate * most / 10
+        return Scores(3.0, 0.0, s.feed.held_out_characters * most // 10)
+
+    monkeypatch.setattr(Network, "step", timed_step)
+    monkeypatch.setattr(s.feed, "evaluate", timed_evaluation)
+    now[0] = 0.0
+    total = budget.steps_within(s, 1.0)
+    measuring = now[0]
+    spent = measuring + total * step + (total // s.feed.steps_per_epoch + 1) * evaluate
+    assert 55 < spent <= 60
+    assert s.network.parameters.flat.tolist() == network.tolist()
+    assert budget.steps_within(s, 1e-6) == 1
+
+
+def test_data_of_every_python_kind():
+    assert isinstance(as_data("a text", None), Text)
+    assert isinstance(as_data(["a", "b"], None), Names)
+    assert list(as_data(["Ada"], False)) == ["Ada"]
+    assert list(as_data(iter(["Ada"]), None)) == ["ada"]
+    names = Names(["x"])
+    assert as_data(names, None) is names
+
+
+def test_a_kept_vocabulary_refuses_what_it_lacks():
+    s = session()
+    resolved = s.options
+    with pytest.raises(FastLSTMError, match="'q'"):
+        feed(Names(["qa", "anna"]), resolved, s.vocabulary)
+
+
+def test_options_that_do_not_fit_the_kind_are_refused(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text(some_text())
+    with pytest.raises(FastLSTMError, match="column is for names"):
+        open_data(path, Options(column="Name"))
+    with pytest.raises(FastLSTMError, match="characters limits a text"):
+        open_data(path, Options(kind="names", characters=5))
+    with pytest.raises(FastLSTMError, match="are names; give a file"):
+        open_data(None, Options(kind="text"))
+    assert isinstance(open_data(path, Options(kind="names")), Names)
+
+
+def test_a_limited_vocabulary_trains():
+    s = session("text", characters=6, steps=3)
+    assert s.vocabulary.size == 6
+    assert len(list(train(s))) == 3
+
+
+def test_one_held_out_character_is_refused():
+    with pytest.raises(FastLSTMError, match="holds out one character"):
+        session("text", validation=1)
+
+
+def test_names_of_any_alphabet_train():
+    s_names = Names(["Åsa", "groß", "子", "🙂🙃", *some_names(20)])
+    options = Options(hidden=4, embedding=2, steps=3, validation=0).resolve("names", len(s_names))
+    fed = feed(s_names, options)
+    assert {"å", "ß", "子", "🙂"} <= set(fed.vocabulary.characters)
