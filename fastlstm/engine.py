@@ -9,7 +9,7 @@ import numpy as np
 from fastlstm import workers
 from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.kernels.network import network_program
-from fastlstm.kernels.records import HEAD, LAYER, NETWORK, fill
+from fastlstm.kernels.records import HEAD, LAYER, NETWORK, Row
 from fastlstm.layout import LayerMemory, Plan, Room
 from fastlstm.parameters import Parameters
 
@@ -52,6 +52,7 @@ class Engine:
         self.arena = Arena(architecture.dtype)
         self.records = np.zeros(architecture.layers, LAYER)
         self.network, self.head = np.zeros(1, NETWORK), np.zeros(1, HEAD)
+        self._row = Row(self.network)
         self.results = np.zeros(3)
         self._kind: Pass | None = None
         self._room = (0, 0)
@@ -63,7 +64,7 @@ class Engine:
     def _layer(self, l: int) -> LayerMemory:
         a, p, g = self.architecture, self.parameters, self.gradients
         width = a.hidden if l else (a.embedding or a.vocabulary)
-        memory = LayerMemory(self.arena, f"lstm.{l}", self.records[l], a.hidden, width)
+        memory = LayerMemory(self.arena, f"lstm.{l}", Row(self.records, l), a.hidden, width)
         W, dW = p[f"lstm.{l}.W"], g[f"lstm.{l}.W"]
         memory.weights(W[:, : a.hidden], W[:, a.hidden :], p[f"lstm.{l}.b"])
         memory.gradients(dW[:, : a.hidden], dW[:, a.hidden :], g[f"lstm.{l}.b"])
@@ -74,20 +75,20 @@ class Engine:
         dtype, name = self.arena.dtype, "embedding" if a.tied else "head.W"
         line, padded = whole_lines(1, dtype), whole_lines(a.vocabulary, dtype)
         take = self.arena.address
-        fill(self.head[0], vocabulary=a.vocabulary, padded=padded, w=p[name], w_row=a.hidden, b=p["head.b"], dw=g[name],
+        Row(self.head).fill(vocabulary=a.vocabulary, padded=padded, w=p[name], w_row=a.hidden, b=p["head.b"], dw=g[name],
              db=g["head.b"], forward=take("head.forward", padded // line, a.hidden, line), bias=take("head.bias", padded),
              logits_row=row_stride(a.vocabulary, dtype), db_row=take("head.db_row", padded))  # fmt: skip
 
     def _network(self) -> None:
         a, p, g = self.architecture, self.parameters, self.gradients
-        fill(self.network[0], layers=a.layers, vocabulary=a.vocabulary, embedding=a.embedding, tied=a.tied, p=p.flat,
+        self._row.fill(layers=a.layers, vocabulary=a.vocabulary, embedding=a.embedding, tied=a.tied, p=p.flat,
              g=g.flat, results=self.results)  # fmt: skip
         if a.embedding:
             row = row_stride(a.embedding, self.arena.dtype)
-            fill(self.network[0], e=p["embedding"], de=g["embedding"], e_row=row,
+            self._row.fill(e=p["embedding"], de=g["embedding"], e_row=row,
                  e_rows=self.arena.address("e_rows", a.vocabulary, row))  # fmt: skip
         if a.learned_state:
-            fill(self.network[0], dh0=g["h0"], dc0=g["c0"])
+            self._row.fill(dh0=g["h0"], dc0=g["c0"])
 
     def run(
         self,
@@ -104,7 +105,7 @@ class Engine:
         rate: float = 0.0,
     ) -> None:
         """Run the program over one batch; what it leaves is in `logits`, `results`, the layers and the gradients."""
-        a, network = self.architecture, self.network[0]
+        a, network = self.architecture, self._row
         dropping = dropout_key is not None and bool(a.dropout or a.embedding_dropout)
         gathered = bool(a.embedding) and ((dropping and a.embedding_dropout > 0) or a.vocabulary > plan.positions)
         self._reserve(plan, Pass(targets is not None, backward, gathered, dropping, id(optimizer)), optimizer)
@@ -131,7 +132,7 @@ class Engine:
         self._kind, self._room = kind, (max(rows, plan.rows), max(positions, plan.positions))
         room = Room(*self._room)
         a = self.architecture
-        fill(self.network[0], gathered=kind.gathered, backward=kind.backward, losses=kind.losses, pieces=0,
+        self._row.fill(gathered=kind.gathered, backward=kind.backward, losses=kind.losses, pieces=0,
              keep=dropout_threshold(a.dropout) if kind.dropping else 0,
              embedding_keep=dropout_threshold(a.embedding_dropout) if kind.dropping else 0)  # fmt: skip
         for l in range(a.layers):
@@ -141,12 +142,12 @@ class Engine:
             self._reserve_update(optimizer)
 
     def _reserve_layer(self, l: int, room: Room, kind: Pass) -> None:
-        a, memory, record = self.architecture, self.layers[l], self.records[l]
+        a, memory, record = self.architecture, self.layers[l], self.layers[l].record
         memory.forward(room)
-        fill(record, table=0, d_table=0, x=0, states_below=0, dx=0, dropped=0, dh0=0)
+        record.fill(table=0, d_table=0, x=0, states_below=0, dx=0, dropped=0, dh0=0)
         if l:
-            below = self.records[l - 1]
-            fill(record, x=int(below["dropped"] or below["h"]), states_below=not below["dropped"])
+            below = self.layers[l - 1].record
+            record.fill(x=below["dropped"] or below["h"], states_below=not below["dropped"])
         elif kind.gathered:
             memory.keep("x", room.positions, memory.x_row)
         else:
@@ -154,13 +155,13 @@ class Engine:
         if kind.dropping and a.dropout:
             memory.keep("dropped", room.positions, memory.row)
         if not kind.backward:
-            fill(record, backward_h=0, backward_x=0)
+            record.fill(backward_h=0, backward_x=0)
             return
         memory.backward(room, inputs=l > 0 or a.embedding > 0)
         if a.learned_state:
             memory.keep("dh0", room.rows, memory.row)
         if l:
-            record["dx"] = self.records[l - 1]["dh"]
+            record["dx"] = self.layers[l - 1].record["dh"]
         elif kind.gathered:
             memory.keep("dx", room.positions, memory.x_row)
 
@@ -168,7 +169,7 @@ class Engine:
         a, take = self.architecture, self.arena.address
         top, line = self.layers[-1], self.layers[-1].line
         self.logits = self.arena.take("head.logits", room.positions, int(self.head[0]["logits_row"]))
-        fill(self.head[0], logits=self.logits,
+        Row(self.head).fill(logits=self.logits,
              losses=take("head.losses", room.positions, dtype="float64"),
              correct=take("head.correct", room.positions, dtype="int32"),
              stats=take("head.stats", room.rows, line),
@@ -176,7 +177,7 @@ class Engine:
 
     def _reserve_update(self, optimizer: Optimizer) -> None:
         pieces, v = optimizer.pieces, optimizer.moments.get("v")
-        fill(self.network[0], pieces=len(pieces), piece=pieces, m=optimizer.moments["m"].flat, v=v and v.flat,
+        self._row.fill(pieces=len(pieces), piece=pieces, m=optimizer.moments["m"].flat, v=v and v.flat,
              numbers=optimizer.numbers, partial=self.arena.address("partial", len(pieces), dtype="float64"),
              coefficients=self.arena.address("coefficients", len(pieces), self.layers[0].line))  # fmt: skip
         # The records hold addresses: the optimiser must outlive them.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.arena import Arena, row_stride, whole_lines
-from fastlstm.kernels.records import BATCH, LAYER, fill
+from fastlstm.kernels.records import BATCH, Row
 
 # Rows that go through all their steps together: two tiles of the usual height, which read the weights once.
 GROUP = 12
@@ -45,9 +45,9 @@ class Plan(NamedTuple):
         """The batch's record for layers of `hidden` units, with ids and targets (N,) of its positions."""
         record = np.zeros(1, BATCH)
         # A single group of rows leaves the other workers idle: where a step is long enough, they share its units.
-        record["split"] = len(self.bounds) == 2 and hidden >= SPLIT
-        fill(record[0], steps=self.steps, rows=self.rows, positions=self.positions, start=self.start,
-             bounds=self.bounds, groups=len(self.bounds) - 1, ids=ids, targets=targets)  # fmt: skip
+        split = len(self.bounds) == 2 and hidden >= SPLIT
+        Row(record).fill(steps=self.steps, rows=self.rows, positions=self.positions, start=self.start,
+             bounds=self.bounds, groups=len(self.bounds) - 1, ids=ids, targets=targets, split=split)  # fmt: skip
         return record
 
 
@@ -76,7 +76,7 @@ def ragged_plan(steps: int, lengths: np.ndarray) -> Plan:
 class LayerMemory:
     """The arrays of one layer in an arena, and its record."""
 
-    def __init__(self, arena: Arena, name: str, record: Any, hidden: int, width: int, step: int = 1) -> None:
+    def __init__(self, arena: Arena, name: str, record: Row, hidden: int, width: int, step: int = 1) -> None:
         self.arena, self.name, self.record = arena, name, record
         self.hidden, self.width = hidden, width
         dtype = arena.dtype
@@ -84,7 +84,7 @@ class LayerMemory:
         self.padded, self.row = whole_lines(hidden, dtype), row_stride(hidden, dtype)
         self.x_padded, self.x_row = whole_lines(width, dtype), row_stride(width, dtype)
         self.gates_row = row_stride(4 * self.padded, dtype)
-        fill(record, hidden=hidden, width=width, padded=self.padded, step=step, h_row=self.row, x_row=self.x_row,
+        record.fill(hidden=hidden, width=width, padded=self.padded, step=step, h_row=self.row, x_row=self.x_row,
              gates_row=self.gates_row)  # fmt: skip
         self.panels()
 
@@ -98,18 +98,18 @@ class LayerMemory:
     def keep(self, field: str, *shape: int) -> np.ndarray:
         """Allocate a field of the record."""
         array = self.arena.take(f"{self.name}.{field}", *shape)
-        self.record[field] = array.__array_interface__["data"][0]
+        self.record[field] = array
         return array
 
     def weights(self, w_h: np.ndarray, w_x: np.ndarray, b: np.ndarray) -> None:
         """Point to the weights: (4H, H) and (4H, I) with any row stride, and (4H)."""
         size = self.arena.dtype.itemsize
-        fill(self.record, w_h=w_h, w_h_row=w_h.strides[0] // size, w_x=w_x, w_x_row=w_x.strides[0] // size, b=b)
+        self.record.fill(w_h=w_h, w_h_row=w_h.strides[0] // size, w_x=w_x, w_x_row=w_x.strides[0] // size, b=b)
 
     def gradients(self, dw_h: np.ndarray, dw_x: np.ndarray, db: np.ndarray) -> None:
         """Point to the weights' gradients, with any row strides."""
         size = self.arena.dtype.itemsize
-        fill(self.record, dw_h=dw_h, dw_h_row=dw_h.strides[0] // size, dw_x=dw_x, dw_x_row=dw_x.strides[0] // size, db=db)
+        self.record.fill(dw_h=dw_h, dw_h_row=dw_h.strides[0] // size, dw_x=dw_x, dw_x_row=dw_x.strides[0] // size, db=db)
 
     def table(self, vocabulary: int, backward: bool) -> None:
         """Inputs are ids, which go through a table."""

@@ -29,7 +29,7 @@ from fastlstm.kernels.optimizer import (
     SGD,
     update_program,
 )
-from fastlstm.kernels.records import NETWORK, fill
+from fastlstm.kernels.records import NETWORK, Row
 from fastlstm.memory import LINE, aligned
 from fastlstm.parameters import Parameters
 
@@ -122,7 +122,7 @@ class Optimizer:
         partial, results = np.zeros(len(self.pieces)), np.zeros(3)
         scratch = aligned(len(self.pieces) * line, gradients.flat.dtype)
         v = self.moments.get("v")
-        fill(record[0], p=self.parameters.flat, g=gradients.flat, m=self.moments["m"].flat, v=v and v.flat,
+        Row(record).fill(p=self.parameters.flat, g=gradients.flat, m=self.moments["m"].flat, v=v and v.flat,
              pieces=len(self.pieces), piece=self.pieces, numbers=self.numbers, partial=partial, coefficients=scratch,
              results=results)  # fmt: skip
         workers.run(update_program, record, self.parameters.flat, threads=threads, work=10.0 * gradients.flat.size)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastlstm.memory import LINE, aligned
 
+
 class Parameters:
     """Named views of one flat buffer, in the order of `shapes`, zero at first.
 

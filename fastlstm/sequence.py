@@ -10,9 +10,9 @@ import numpy as np
 
 from fastlstm import workers
 from fastlstm.arena import Arena
-from fastlstm.kernels.records import LAYER, address, fill
+from fastlstm.kernels.records import LAYER, Row
 from fastlstm.kernels.sequence import backward_program, forward_program, pack_program
-from fastlstm.layout import LayerMemory, Plan, full_plan, ragged_plan
+from fastlstm.layout import LayerMemory, Plan, Room, full_plan, ragged_plan
 from fastlstm.memory import aligned
 
 
@@ -43,9 +43,35 @@ class Workspace:
         self.key = (dtype, hidden, width, ids)
         self.arena = Arena(dtype)
         self.record = np.zeros(1, LAYER)
-        self.memory = LayerMemory(self.arena, "lstm", self.record[0], hidden, width)
+        self.memory = LayerMemory(self.arena, "lstm", Row(self.record), hidden, width)
         # Any array of the dtype tells the programs which one it is.
         self.like = aligned(1, dtype)
+        self.ids = ids
+        self._kind: tuple[bool, Frozen | None] | None = None
+        self._room = Room(0, 0)
+
+    def reserve(self, plan: Plan, backward: bool, frozen: Frozen | None) -> None:
+        """Room for a batch and the record that says where it is, unless the last batch's will do."""
+        if (backward, frozen) == self._kind and plan.rows <= self._room.rows and plan.positions <= self._room.positions:
+            return
+        room = Room(max(plan.rows, self._room.rows), max(plan.positions, self._room.positions))
+        self._kind, self._room = (backward, frozen), room
+        memory = self.memory
+        if frozen is not None:
+            frozen.lend(memory.record, self.ids)
+        else:
+            memory.panels()
+            if self.ids:
+                memory.table(memory.width, backward)
+        memory.forward(room)
+        memory.record.fill(backward_h=0, backward_x=0)
+        if backward:
+            memory.backward(room, inputs=not self.ids)
+            self.dh0, self.dh_n = memory.keep("dh0", room.rows, memory.row), memory.keep("dh_n", room.rows, memory.row)
+        if not self.ids:
+            memory.keep("x", room.positions, memory.x_row)
+            if backward:
+                self.dx = memory.keep("dx", room.positions, memory.x_row)
 
 
 # Workspaces that no cache uses; the most recently used come first. Appending and popping are atomic.
@@ -78,9 +104,9 @@ class Frozen:
         memory.table(weights.width, False)
         workers.run(pack_program, self.workspace.record, self.workspace.like)
 
-    def lend(self, record: np.void, ids: bool) -> None:
+    def lend(self, record: Row, ids: bool) -> None:
         """Let another layer's record read these panels."""
-        own = self.workspace.record[0]
+        own = self.workspace.memory.record
         for field in ("forward_h", "forward_x", "bias"):
             record[field] = own[field]
         record["table"] = own["table"] if ids else 0
@@ -160,28 +186,18 @@ def forward(
         order,
         compact_ids(x, plan, order) if ids else None,
     )
-    memory, record = cache.workspace.memory, cache.workspace.record[0]
-    if isinstance(weights, Frozen) and not keep_cache:
-        weights.lend(record, ids)
-    else:
-        memory.panels()
+    workspace = cache.workspace
+    memory, record = workspace.memory, workspace.memory.record
+    lent = weights if isinstance(weights, Frozen) and not keep_cache else None
+    workspace.reserve(plan, keep_cache, lent)
+    if lent is None:
         memory.weights(*(weights.weights if isinstance(weights, Frozen) else weights))
-        record["packed"] = 0
-        if ids:
-            memory.table(weights.width, keep_cache)
-    if keep_cache:
-        memory.backward(plan, inputs=not ids)
-    else:
-        fill(record, backward_h=0, backward_x=0)
-    memory.forward(plan)
     memory.start(plan, in_order(h0, order), in_order(c0, order))
-    fill(record, step=-1 if reverse else 1, order=cache.rows, out=out, width_out=row_step(out), x_in=0)
-    if not ids:
-        memory.keep("x", plan.positions, memory.x_row)
-        record["x_in"] = address(x)
+    record.fill(step=-1 if reverse else 1, packed=lent is not None, order=cache.rows, out=out,
+         width_out=out.strides[1] // out.itemsize, x_in=None if ids else x)  # fmt: skip
     cache.run(forward_program, threads, 1)
     # The panels now hold what the backward pass needs of the weights; nothing of the caller's is read again.
-    fill(record, packed=1, out=0, x_in=0)
+    record.fill(packed=1, out=0, x_in=0)
     h_n, c_n = as_given(memory.final(plan), order)
     return h_n, c_n, cache if keep_cache else None
 
@@ -201,24 +217,20 @@ def backward(
     threads: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`lstm_backward` for valid, contiguous arguments: fills dx and the weights' gradients where given; dh0 and dc0."""
-    memory, record, plan, order = cache.workspace.memory, cache.workspace.record[0], cache.plan, cache.order
+    memory, record, plan, order = cache.workspace.memory, cache.workspace.memory.record, cache.plan, cache.order
     if cache.spent:
         cache.run(forward_program, threads, 1)
     cache.spent = True
-    B, H = plan.rows, cache.hidden
-    dh0 = memory.keep("dh0", B, memory.row)
+    B, H, workspace = plan.rows, cache.hidden, cache.workspace
     # A row without steps passes its gradients through.
-    dh0[:B, :H] = memory.dc[:B, :H] = 0
-    record["dh_n"] = 0
+    workspace.dh0[:B, :H] = memory.dc[:B, :H] = 0
     if dh_n is not None:
-        final = memory.keep("dh_n", B, memory.row)
-        final[:B, :H] = dh0[:B, :H] = in_order(dh_n, order)
+        workspace.dh_n[:B, :H] = workspace.dh0[:B, :H] = in_order(dh_n, order)
     if dc_n is not None:
         memory.dc[:B, :H] = in_order(dc_n, order)
-    fill(record, dout=dout, width_out=row_step(dout), dx=0, dx_out=dx, dw_h=0)
-    if dx is not None:
-        memory.keep("dx", plan.positions, memory.x_row)
+    record.fill(dout=dout, width_out=dout.strides[1] // dout.itemsize, dw_h=0, dx_out=dx,
+         dh_n=None if dh_n is None else workspace.dh_n, dx=None if dx is None else workspace.dx)  # fmt: skip
     if gradients is not None:
         memory.gradients(*gradients)
     cache.run(backward_program, threads, 2)
-    return as_given((dh0[:B, :H].copy(), memory.dc[:B, :H].copy()), order)
+    return as_given((workspace.dh0[:B, :H].copy(), memory.dc[:B, :H].copy()), order)

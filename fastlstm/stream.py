@@ -15,7 +15,7 @@ import numpy as np
 from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.errors import FastLSTMError
 from fastlstm.kernels.generate import ROWS, SLOTS, pack_program, read_program, same
-from fastlstm.kernels.records import HEAD, LAYER, address, fill
+from fastlstm.kernels.records import HEAD, LAYER, Row, address
 from fastlstm.layout import LayerMemory
 from fastlstm.memory import aligned
 from fastlstm.model import Network
@@ -38,7 +38,7 @@ class FrozenNetwork:
         line, padded = whole_lines(1, dtype), whole_lines(a.vocabulary, dtype)
         # Elements from row to row of states, logits and gates.
         self.strides = (layers[0].row, row_stride(a.vocabulary, dtype), layers[0].gates_row)
-        fill(self.head[0], vocabulary=a.vocabulary, padded=padded, w_row=a.hidden, b=p["head.b"],
+        Row(self.head).fill(vocabulary=a.vocabulary, padded=padded, w_row=a.hidden, b=p["head.b"],
              w=p["embedding" if a.tied else "head.W"], logits_row=self.strides[1],
              forward=self.arena.address("forward", padded // line, a.hidden, line),
              bias=self.arena.address("bias", padded))  # fmt: skip
@@ -50,7 +50,7 @@ class FrozenNetwork:
     def _layer(self, l: int, parameters: Parameters) -> LayerMemory:
         a, W = self.architecture, parameters[f"lstm.{l}.W"]
         H, width = a.hidden, a.hidden if l else (a.embedding or a.vocabulary)
-        memory = LayerMemory(self.arena, f"lstm.{l}", self.records[l], H, width)
+        memory = LayerMemory(self.arena, f"lstm.{l}", Row(self.records, l), H, width)
         memory.weights(W[:, :H], W[:, H:], parameters[f"lstm.{l}.b"])
         return memory
 
@@ -82,7 +82,7 @@ class Rows:
         self.logits = memory[logits:before].reshape(rows, logits_row)
         self.record = np.zeros(1, ROWS)
         first, size, z, apart = address(memory), dtype.itemsize, address(self.choice), 8 * a.vocabulary
-        fill(self.record[0], h=first, c=first + size * c, apart=rows * row, logits=first + size * logits,
+        Row(self.record).fill(h=first, c=first + size * c, apart=rows * row, logits=first + size * logits,
              gates=first + size * gates, before=first + size * before,
              z=z, weights=z + apart, heap=z + 2 * apart)  # fmt: skip
 

@@ -8,7 +8,7 @@ of a compact array: rows are sorted by length, so those active at step t are the
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
 
 import numpy as np
 
@@ -98,7 +98,29 @@ def address(array: np.ndarray | None) -> int:
     return 0 if array is None else array.__array_interface__["data"][0]
 
 
-def fill(row: Any, **fields: int | np.ndarray | None) -> None:
-    """Set fields of a record: a count as it is, an array by its address."""
-    for name, value in fields.items():
-        row[name] = value.__array_interface__["data"][0] if isinstance(value, np.ndarray) else value or 0
+class Row:
+    """One record of an array, field by field: a flat view, many times faster to set than NumPy's own records."""
+
+    def __init__(self, records: np.ndarray, index: int = 0) -> None:
+        self.numbers = records.view(np.int64).reshape(len(records), -1)[index]
+        self.places = _places(records.dtype)
+
+    def __getitem__(self, field: str) -> int:
+        return int(self.numbers[self.places[field]])
+
+    def __setitem__(self, field: str, value: int | np.ndarray | None) -> None:
+        """A count as it is, an array by its address, None as 0."""
+        if isinstance(value, np.ndarray):
+            value = value.__array_interface__["data"][0]
+        self.numbers[self.places[field]] = value or 0
+
+    def fill(self, **fields: int | np.ndarray | None) -> None:
+        """Set several fields."""
+        for field, value in fields.items():
+            self[field] = value
+
+
+@cache
+def _places(kind: np.dtype) -> dict[str, int]:
+    """The number of each field."""
+    return {field: n for n, field in enumerate(kind.names or ())}

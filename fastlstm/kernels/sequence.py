@@ -9,8 +9,8 @@ from fastlstm.kernels.layer import (
     backward_units,
     blocks,
     forward_rows,
-    gradient_atoms,
     forward_units,
+    gradient_atoms,
     pack_block,
     weight_gradients,
 )
