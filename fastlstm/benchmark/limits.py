@@ -29,7 +29,7 @@ def fma_chains(typingctx: Any, address: Any, rounds: Any) -> Any:
     """CHAINS · UNROLL muladds of registers a round; the chains begin and end as the floats at `address`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        code, values = Code(builder, 32), builder.inttoptr(arguments[0], POINTER)
+        code, values = Code(builder, target(32)), builder.inttoptr(arguments[0], POINTER)
         half = code.constant(0.5)
         started = [code.load(values, chain * code.lanes) for chain in range(CHAINS)]
 
@@ -47,7 +47,7 @@ def fma_chains(typingctx: Any, address: Any, rounds: Any) -> Any:
 
 @njit(nogil=True)
 def run_chains(values: Any, rounds: int) -> None:
-    fma_chains(values.ctypes.data, rounds)
+    fma_chains(values.ctypes.data, rounds)  # pyright: ignore[reportCallIssue]: Numba passes the first
 
 
 @njit(nogil=True)

@@ -69,7 +69,7 @@ def summary(measurements: Sequence[Measurement]) -> str:
     rows = [["How many times as fast as each peer at its best", *peers]]
     for m in measurements:
         best = m.best()
-        cells = [f"{best[peer].ratio.median:.2f} ×" if peer in best else "–" for peer in peers]  # type: ignore
+        cells = [speedup(best[peer])[0] if peer in best else "–" for peer in peers]
         rows.append([f"{m.shape.name}, {m.job}", *cells])
     return columns(rows)
 
@@ -110,8 +110,8 @@ def heading(found: dict[str, Any]) -> str:
     (_, one), (count, every) = peaks[0], peaks[-1]
     if every < 0.75 * count * one:
         lines.append(
-            f"The {count} cores together reach {every / one:.2f} times one core's peak: they are not all free, so "
-            "figures of more than one thread mean little"
+            f"{count} cores together reach {every / one:.2f} times one core's peak: they are not free, "
+            f"and figures of {count} threads mean little"
         )
     return "\n".join(lines)
 

@@ -111,7 +111,9 @@ class Workload:
             arrays: dict[str, Any] = dict(file)
         parameters = {key.split()[1]: value for key, value in arrays.items() if key.startswith("parameter ")}
         count = sum(key.endswith(" ids") for key in arrays)
-        fields = [{k: arrays.get(f"batch {i} {k}") for k in Batch._fields} for i in range(count)]
+        fields: list[dict[str, Any]] = [
+            {k: arrays.get(f"batch {i} {k}") for k in Batch._fields} for i in range(count)
+        ]
         batches = [Batch(**batch) for batch in fields]
         return cls(shape, parameters, batches)
 
@@ -126,19 +128,21 @@ def ragged_batch(columns: list[tuple[np.ndarray, np.ndarray]]) -> Batch:
 
 
 def make_workload(shape: Shape, names: Names, seed: int = 0) -> Workload:
-    """Random ids for a dense shape; full batches of the names, as training cuts them, for the ragged one.
+    """Random ids for a dense shape; for the ragged one full batches of the names, as training cuts them.
 
-    The ragged shape takes the names' own vocabulary and longest length.
+    A ragged shape takes the names' vocabulary, and its T is its batches'; a sampling shape has no batches.
     """
     from fastlstm.model import Architecture  # here, so that the peers' processes are free of Numba
 
     rng = np.random.default_rng(seed)
+    batches: list[Batch] = []
     if shape.ragged:
         vocabulary = Vocabulary.from_texts(names, boundary=True)
-        drawn = NameBatches(names, vocabulary, shape.B).epoch(rng)
-        full = (batch for batch in drawn if batch.ids.shape[1] == shape.B)
-        batches = list(islice(full, 16))
-        shape = replace(shape, V=vocabulary.size, T=max(len(batch.ids) for batch in batches))
+        shape = replace(shape, V=vocabulary.size)
+        if shape.name not in SAMPLING:
+            drawn = NameBatches(names, vocabulary, shape.B).epoch(rng)
+            batches = list(islice((batch for batch in drawn if batch.ids.shape[1] == shape.B), 16))
+            shape = replace(shape, T=max(len(batch.ids) for batch in batches))
     else:
         ids = rng.integers(0, shape.V, (8, shape.T + 1, shape.B), dtype=np.int32)
         batches = [Batch(i[:-1].copy(), i[1:].copy(), None) for i in ids]

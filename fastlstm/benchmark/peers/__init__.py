@@ -85,8 +85,11 @@ def choose(job: str, asked: tuple[str, ...]) -> list[str]:
 
 
 def variants(peer: str, job: str, shape: Shape, threads: int, quick: bool) -> list[Variant]:
-    """The ways in which a peer is measured with at most `threads` threads; `quick`: only with all of them."""
-    counts = [threads] if quick else sorted({1, threads})
+    """The ways in which a peer is measured with at most `threads` threads; `quick`: in one way."""
+    counts = sorted({1, threads})
+    if quick:
+        # So little work that a second thread slows it down.
+        counts = [1] if shape.B * shape.H < 1000 else [threads]
     padded = ["padded", "bucketed"] if shape.ragged else [""]
     modes = {
         "loop": [""],
@@ -100,6 +103,7 @@ def variants(peer: str, job: str, shape: Shape, threads: int, quick: bool) -> li
         modes = ["packed"] if shape.ragged else [""]
     if job == "sample":
         modes = ["one at a time"] if shape.B == 1 else ["until all have ended", "dropping what has ended"]
+        modes += ["one at a time, LSTMCell"] if shape.B == 1 else []
     if peer == "loop":
         counts = [1]
     chosen = [Variant(peer, count, mode) for count in counts for mode in modes]

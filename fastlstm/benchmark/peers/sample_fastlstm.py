@@ -26,7 +26,7 @@ class Peer(Driver):
         self.threads = variant.threads
 
     def draw(self, n: int, seed: int) -> list[str]:
-        sizes = {"max_length": self.shape.T, "batch_size": min(n, self.shape.B)}
+        sizes = {"min_length": 0, "max_length": self.shape.T, "batch_size": min(n, self.shape.B)}
         return generate(self.model, n, seed=seed, threads=self.threads, **sizes)
 
     def quantities(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""PyTorch as a sampler: nn.LSTM one step at a time, softmax, multinomial."""
+"""PyTorch as a sampler: nn.LSTM one step at a time, or nn.LSTMCell, then softmax and multinomial."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastlstm.benchmark.peers import Variant
 from fastlstm.benchmark.peers.base import CHECKED_NAMES, NAMES_A_CALL, SEED, Driver
 from fastlstm.benchmark.peers.torch_ import Network
 from fastlstm.benchmark.shapes import Workload
 
+BATCH = 2048
+"""Sequences drawn together, where more than one are: 512 and 10,000 were slower."""
 Pick = Callable[[Tensor, Tensor, int], Tensor]
 """From probabilities (B, V), the rows' numbers (B,) and the position, the characters drawn (B,)."""
 
@@ -37,6 +39,19 @@ class Peer(Driver):
     def __init__(self, workload: Workload, job: str, variant: Variant) -> None:
         self.shape, self.dropping = workload.shape, "dropping" in variant.mode
         self.network = Network(workload.shape, workload.parameters, variant.threads)
+        self.cell = None
+        if "LSTMCell" in variant.mode:
+            self.cell = nn.LSTMCell(self.network.lstm.input_size, workload.shape.H)
+            weights = self.network.lstm.state_dict().items()
+            self.cell.load_state_dict({name.removesuffix("_l0"): value for name, value in weights})
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Outputs (B, H) and the state after one step, from inputs (B, E)."""
+        if self.cell:
+            state = self.cell(x, state)
+            return state[0], state
+        out, state = self.network.lstm(x[None], state)
+        return out[0], state
 
     def draw(self, n: int, pick: Pick) -> tuple[Tensor, Tensor]:
         """n names together: ids (n, T) padded with 0, and the characters of each, its end mark included."""
@@ -46,15 +61,15 @@ class Peer(Driver):
         on = torch.ones(n, dtype=torch.bool)
         state: Any = None
         for t in range(self.shape.T):
-            out, state = net.lstm(net.rows[x][None], state)
-            x = pick(torch.softmax(net.head(out[0]), 1), rows, t) * on
+            out, state = self.step(net.rows[x], state)
+            x = pick(torch.softmax(net.head(out), 1), rows, t) * on
             ids[rows, t] = x
             counts[rows] += on
             on = on & (x != 0)
             if not on.any():
                 break
             if self.dropping:
-                rows, x, state = rows[on], x[on], tuple(s[:, on] for s in state)
+                rows, x, state = rows[on], x[on], tuple(s[..., on, :] for s in state)
                 on = on[on]
         return ids, counts
 
@@ -68,5 +83,6 @@ class Peer(Driver):
 
     @torch.inference_mode()
     def call(self, i: int) -> int:
-        B = self.shape.B
-        return sum(int(self.draw(B, by_multinomial)[1].sum()) for _ in range(max(1, NAMES_A_CALL // B)))
+        n = NAMES_A_CALL if self.shape.B == 1 else self.shape.B
+        sizes = [min(BATCH, self.shape.B, n - done) for done in range(0, n, min(BATCH, self.shape.B))]
+        return sum(int(self.draw(size, by_multinomial)[1].sum()) for size in sizes)
