@@ -6,10 +6,11 @@ busy pool, a fork or a single core change how long a program takes and nothing e
 
 from __future__ import annotations
 
+import operator
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fastlstm.errors import FastLSTMError
@@ -25,21 +26,27 @@ class Helper(threading.Thread):
     def __init__(self, number: int) -> None:
         super().__init__(name=f"fastlstm-{number}", daemon=True)
         self.box: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self.wake, self.done = threading.Semaphore(0), threading.Semaphore(0)
+        self.wake, self.idle = threading.Semaphore(0), threading.Event()
+        self.idle.set()
         self.start()
 
     def run(self) -> None:
         while True:
             self.wake.acquire()
+            # Before looking into the box: whoever empties it and then finds this thread idle is alone.
+            self.idle.clear()
             try:
-                program, arguments = self.box.pop()
-            except IndexError:
-                # The caller finished alone and took the job back.
-                continue
-            try:
-                program(*arguments)
+                self.work()
             finally:
-                self.done.release()
+                self.idle.set()
+
+    def work(self) -> None:
+        """Run the job in the box, unless the caller finished alone and took it back."""
+        try:
+            program, arguments = self.box.pop()
+        except IndexError:
+            return
+        program(*arguments)
 
     def give(self, program: Callable[..., None], arguments: tuple[Any, ...]) -> None:
         self.box.append((program, arguments))
@@ -47,10 +54,8 @@ class Helper(threading.Thread):
 
     def join_job(self) -> None:
         """Take the job back if it was not begun, else wait until it has ended."""
-        try:
-            self.box.pop()
-        except IndexError:
-            self.done.acquire()
+        self.box.clear()
+        self.idle.wait()
 
 
 class Pool:
@@ -68,10 +73,9 @@ class Pool:
             return
         engaged: list[Helper] = []
         try:
-            while len(self.helpers) < workers - 1:
-                self.helpers.append(Helper(len(self.helpers) + 1))
-            for helper in self.helpers[: workers - 1]:
-                engaged.append(helper)
+            self.grow(workers - 1)
+            engaged = self.helpers[: workers - 1]
+            for helper in engaged:
                 helper.give(program, arguments)
             program(*arguments)
         finally:
@@ -80,17 +84,25 @@ class Pool:
         if interrupted is not None:
             raise interrupted
 
+    def grow(self, helpers: int) -> None:
+        """Start helpers until there are so many, or the system grants no more threads."""
+        try:
+            while len(self.helpers) < helpers:
+                self.helpers.append(Helper(len(self.helpers) + 1))
+        except RuntimeError:
+            return
 
-def join_all(helpers: list[Helper]) -> KeyboardInterrupt | None:
+
+def join_all(helpers: list[Helper]) -> BaseException | None:
     """Wait for all helpers whatever comes: no thread may outlive the arrays it works on."""
     interrupted = None
-    while helpers:
+    while True:
         try:
-            helpers[-1].join_job()
-            helpers.pop()
-        except KeyboardInterrupt as error:
+            for helper in helpers:
+                helper.join_job()
+            return interrupted
+        except BaseException as error:
             interrupted = error
-    return interrupted
 
 
 _pool = Pool()
@@ -108,7 +120,8 @@ if hasattr(os, "register_at_fork"):
 
 def run(program: Callable[..., None], *arguments: Any, threads: int | None = None, work: float = 0.0) -> None:
     """Run program(*arguments, board) on up to `threads` threads; `work` is its floating-point operations."""
-    _pool.run(program, arguments, 1 if work < SMALL_WORK else thread_count(threads))
+    count = thread_count(threads)
+    _pool.run(program, arguments, 1 if work < SMALL_WORK else count)
 
 
 _available: int | None = None
@@ -129,7 +142,7 @@ def thread_count(threads: int | None = None) -> int:
 
 def checked(value: int | str, name: str) -> int:
     try:
-        count = int(value)
+        count = int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
         count = 0
     if count < 1:
@@ -153,16 +166,28 @@ def physical_core(cpu: int) -> tuple[str, str]:
         return "", str(cpu)
 
 
-def quota() -> int:
-    """Whole processors that the control group (version 2 or 1) grants, rounded up."""
+def quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Whole processors that this process's control groups (version 2 or 1) grant, rounded up."""
     try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        own = next(line[3:] for line in membership.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        own = "/"
+    # A limit of any group above holds too; within a container all of them may be out of sight.
+    parts = PurePosixPath(own).parts[1:]
+    groups = [root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+    return min([os.cpu_count() or 1, *(granted(group) for group in groups)])
+
+
+def granted(group: Path) -> int:
+    """Whole processors that one control group grants, rounded up; all where it sets no limit."""
+    try:
+        limit, period = (group / "cpu.max").read_text().split()
     except (OSError, ValueError):
         try:
-            group = Path("/sys/fs/cgroup/cpu")
-            limit, period = ((group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+            old = group / "cpu"
+            limit, period = ((old / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         except OSError:
             return os.cpu_count() or 1
-    if limit in ("max", "-1"):
+    if limit.strip() in ("max", "-1"):
         return os.cpu_count() or 1
     return max(1, -(-int(limit) // int(period)))

@@ -1,4 +1,7 @@
-"""exp, tanh and sigmoid of a whole vector: exact to a few units in the last place over their whole range.
+"""exp, tanh and sigmoid of a whole vector, NaN for NaN.
+
+Greatest errors over the whole range, with FMA or without: exp 3 units in the last place, tanh 6 in float32 and
+2 in float64, sigmoid 3 in float64; in float32, where it is made of tanh, 2·10⁻⁷ absolutely.
 
 Sources: exp by range reduction to |r| <= ln 2 / 2 with a two-part ln 2 (Cody and Waite, 1980) and its Taylor
 polynomial; float32 tanh by the rational function of Eigen (`generic_fast_tanh_float`); float64 tanh by a Taylor
@@ -85,7 +88,7 @@ def tanh(x: Vector) -> Vector:
 
 
 def sigmoid(x: Vector) -> Vector:
-    """1 / (1 + e^-x); in float32 by tanh, absolutely accurate to half a unit in the last place of 1."""
+    """1 / (1 + e^-x); in float32 by tanh."""
     code = x.code
     half, one = code.constant(0.5), code.constant(1.0)
     if code.bits == 32:

@@ -18,18 +18,20 @@ import numba
 from llvmlite import ir
 from numba.core.registry import cpu_target
 
-import fastlstm.simd.routines
-import fastlstm.simd.tiles  # noqa: F401 - registers the tiles, as routines registers itself
-from fastlstm.simd.vector import ROUTINES, define, symbol
+import fastlstm.simd.routines  # noqa: F401 - fills ROUTINES
+from fastlstm.simd.target import Target, target
+from fastlstm.simd.tiles import tiles
+from fastlstm.simd.vector import ROUTINES, Routine, define, symbol
 
 _loaded: dict[int, Any] = {}
 
 
 def source_digest() -> str:
-    """A digest of everything that is compiled: the sources of `simd/` and `kernels/`, and the compiler's version."""
+    """A digest of all that is compiled: `simd/`, `kernels/`, the line size, and the compiler's version."""
     package = Path(__file__).parent.parent
     digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for source in sorted(path for room in ("simd", "kernels") for path in (package / room).glob("*.py")):
+    rooms = [path for room in ("simd", "kernels") for path in sorted((package / room).glob("*.py"))]
+    for source in [package / "memory.py", *rooms]:
         digest.update(source.name.encode() + source.read_bytes())
     return digest.hexdigest()
 
@@ -41,53 +43,45 @@ def load(bits: int, folder: Path | None) -> None:
     """Make the library for elements of `bits` bits callable, from its file in `folder` where there is one."""
     if bits in _loaded:
         return
-    machine, target = _target_machine()
-    name = hashlib.sha256(f"{DIGEST} {target}".encode()).hexdigest()[:24]
+    machine, cpu = host_machine()
+    name = hashlib.sha256(f"{DIGEST} {cpu}".encode()).hexdigest()[:24]
     path = None if folder is None else folder / f"fastlstm-{bits}-{name}.o"
     code = _read(path)
     if code is None:
-        code = build(bits, machine)
+        code = machine.emit_object(optimized(target(bits), machine))
         _write(path, code, f"fastlstm-{bits}-*.o")
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    for routine in ROUTINES:
+    for routine in routines(target(bits)):
         llvm.add_symbol(symbol(routine, bits), engine.get_function_address(symbol(routine, bits)))
     _loaded[bits] = engine
 
 
-def _target_machine() -> tuple[llvm.TargetMachine, tuple[str, ...]]:
+def host_machine() -> tuple[llvm.TargetMachine, tuple[str, ...]]:
+    """The compiler for what Numba compiles for, and its triple, CPU and features."""
     triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
-    target = llvm.Target.from_triple(triple)
-    machine = target.create_target_machine(cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default", jit=True)
+    machine = llvm.Target.from_triple(triple).create_target_machine(
+        cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default", jit=True
+    )
     return machine, (triple, cpu, features)
 
 
-def module(bits: int) -> ir.Module:
-    """The library's source, unoptimised."""
-    written = ir.Module(f"fastlstm{bits}")
-    for name in ROUTINES:
-        define(written, name, bits)
-    return written
+def routines(t: Target) -> dict[str, Routine]:
+    """Everything that the library for a target holds, by name."""
+    return ROUTINES | tiles(t)
 
 
-def optimized(bits: int, machine: llvm.TargetMachine) -> llvm.ModuleRef:
-    parsed = llvm.parse_assembly(str(module(bits)))
+def optimized(t: Target, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """The library for a target, written and optimised."""
+    written = ir.Module(f"fastlstm{t.bits}")
+    for name, what in routines(t).items():
+        define(written, name, what, t)
+    parsed = llvm.parse_assembly(str(written))
     parsed.triple, parsed.data_layout = machine.triple, str(machine.target_data)
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     builder.getModulePassManager().run(parsed, builder)
     return parsed
-
-
-def build(bits: int, machine: llvm.TargetMachine) -> bytes:
-    """The library as an object file."""
-    return machine.emit_object(optimized(bits, machine))
-
-
-def assembly(bits: int) -> str:
-    """The library as this CPU's assembly."""
-    machine, _ = _target_machine()
-    return machine.emit_assembly(optimized(bits, machine))
 
 
 def _read(path: Path | None) -> bytes | None:

@@ -135,7 +135,7 @@ def transpose(code: Code, block: Any, source: Any, source_row: Any, block_row: A
 
 @routine("pppi")
 def squares(code: Code, result: Any, g: Any, limit: Any, count: Any) -> None:
-    """result[0] = the sum of squares of g, after clamping g to ±limit[0] in place where that is not zero."""
+    """result[0] = the sum of squares of g, after clamping g to ±limit[0] in place; NaN stays."""
     bound = code.broadcast(limit)
     low = code.constant(0.0) - bound
 

@@ -13,9 +13,9 @@ from fastlstm.memory import LINE
 class Target(NamedTuple):
     """The vector unit for one element type.
 
-    `lanes` elements fill a register, of which there are `registers`; a register tile is at most `rows` × `vectors`
-    of them, chosen so that accumulators, one row of the streamed matrix and a broadcast fit without spilling, and
-    so that at least eight independent FMA chains hide the FMA's latency.
+    `lanes` elements fill a register, of which `registers` are free to use; a register tile is at most
+    `rows` × `vectors` of them, chosen so that accumulators, one row of the streamed matrix and a broadcast fit
+    without spilling, and so that at least eight independent FMA chains hide the FMA's latency.
     """
 
     bits: int
@@ -36,9 +36,12 @@ class Target(NamedTuple):
         return 4 if self.registers == 32 else 2
 
     def wide(self, rows: int) -> int:
-        """Vectors of a tile for so few rows that the usual width would leave FMA units idle."""
-        accumulators = self.rows * self.vectors
-        return 1 << (accumulators // rows).bit_length() - 1 if rows < 4 else self.vectors
+        """Vectors, a power of two, of a tile for so few rows that the usual width would leave FMA units idle."""
+        if rows > 3:
+            return self.vectors
+        # A broadcast for each row and one vector of the streamed matrix stand beside the accumulators.
+        accumulators = min(self.rows * self.vectors, self.registers - rows - 1)
+        return 1 << (accumulators // rows).bit_length() - 1
 
 
 def features() -> tuple[str, str, frozenset[str]]:
@@ -49,8 +52,13 @@ def features() -> tuple[str, str, frozenset[str]]:
 
 @lru_cache
 def target(bits: int) -> Target:
-    """The target for elements of 32 or 64 bits."""
+    """This CPU's target for elements of 32 or 64 bits."""
     triple, _, have = features()
+    return target_of(bits, triple, have)
+
+
+def target_of(bits: int, triple: str, have: frozenset[str]) -> Target:
+    """The target for elements of `bits` bits on a CPU of this architecture with these features."""
     if triple.startswith(("aarch64", "arm64")):
         register, count = 128, 32
     elif "avx512f" in have:
@@ -58,5 +66,6 @@ def target(bits: int) -> Target:
     elif "avx2" in have and "fma" in have:
         register, count = 256, 16
     else:
-        register, count = 128, 16
+        # Without FMA a product is rounded in a register of its own.
+        register, count = 128, 15
     return Target(bits, register // bits, count)

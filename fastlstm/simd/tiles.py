@@ -16,11 +16,10 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-from fastlstm.simd.target import target
+from fastlstm.simd.target import Target, target
 from fastlstm.simd.vector import (
     INDEX,
     POINTER,
-    ROUTINES,
     Code,
     Routine,
     Vector,
@@ -115,9 +114,8 @@ def masked_store(code: Code, vector: Vector, pointer: ir.Value, mask: ir.Value) 
     code.builder.call(function, [vector.value, pointer, align, mask])
 
 
-def sizes(bits: int) -> list[tuple[int, int, bool]]:
-    """All (rows, vectors, cut) that `tile` can be asked for on this target."""
-    t = target(bits)
+def sizes(t: Target) -> list[tuple[int, int, bool]]:
+    """All (rows, vectors, cut) that `tile` can be asked for on a target."""
     full = {(r, v, False) for r in range(1, t.rows + 1) for v in range(1, t.vectors + 1)}
     wide = {(r, t.wide(r), False) for r in range(1, 4)}
     cut = {(r, 1, True) for r in range(1, t.rows + 1)}
@@ -132,9 +130,9 @@ def size_name(rows: int, vectors: int, cut: bool) -> str:
     return f"tile{rows}x{vectors}{'cut' if cut else ''}"
 
 
-for _bits in (32, 64):
-    for _size in sizes(_bits):
-        ROUTINES[size_name(*_size)] = Routine(PARAMETERS, write_tile(*_size))
+def tiles(t: Target) -> dict[str, Routine]:
+    """All tiles of a target, by name."""
+    return {size_name(*size): Routine(PARAMETERS, write_tile(*size)) for size in sizes(t)}
 
 
 @intrinsic
@@ -150,11 +148,11 @@ def tile(typingctx: Any, rows: Any, vectors: Any, cut: Any, a: Any, a_row: Any, 
         number = builder.add(builder.mul(number, INDEX(2)), cut)
         after = builder.append_basic_block("done")
         switch = builder.switch(number, after)
-        for size in sizes(bits):
+        for size in sizes(target(bits)):
             case = builder.append_basic_block(size_name(*size))
             switch.add_case(INDEX(size_code(*size)), case)
             builder.position_at_end(case)
-            builder.call(declare(builder.module, size_name(*size), bits), rest)
+            builder.call(declare(builder.module, size_name(*size), PARAMETERS, bits), rest)
             builder.branch(after)
         builder.position_at_end(after)
         return context.get_dummy_value()

@@ -15,7 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic
 
-from fastlstm.simd.target import Target, target
+from fastlstm.simd.target import Target
 
 POINTER = ir.PointerType()
 INDEX = ir.IntType(64)
@@ -85,15 +85,14 @@ class Vector:
 
 
 class Code:
-    """One LLVM function being written, for elements of `bits` bits."""
+    """One LLVM function being written, for the elements and registers of `target`."""
 
-    def __init__(self, builder: ir.IRBuilder, bits: int) -> None:
-        self.builder = builder
-        self.target: Target = target(bits)
-        self.bits, self.lanes = bits, self.target.lanes
-        self.real = ir.FloatType() if bits == 32 else ir.DoubleType()
+    def __init__(self, builder: ir.IRBuilder, target: Target) -> None:
+        self.builder, self.target = builder, target
+        self.bits, self.lanes = target.bits, target.lanes
+        self.real = ir.FloatType() if self.bits == 32 else ir.DoubleType()
         self.type = ir.VectorType(self.real, self.lanes)
-        self.integers = ir.VectorType(ir.IntType(bits), self.lanes)
+        self.integers = ir.VectorType(ir.IntType(self.bits), self.lanes)
 
     def constant(self, x: float) -> Vector:
         return Vector(self, ir.Constant(self.type, [ir.Constant(self.real, x)] * self.lanes))
@@ -192,7 +191,7 @@ class Routine(NamedTuple):
     write: Callable[..., None]
 
 
-# Everything that the compiled library holds, by name.
+# What the compiled library holds beside the tiles, by name.
 ROUTINES: dict[str, Routine] = {}
 
 
@@ -200,12 +199,12 @@ def symbol(name: str, bits: int) -> str:
     return f"fastlstm.{name}.f{bits}"
 
 
-def declare(module: ir.Module, name: str, bits: int) -> ir.Function:
+def declare(module: ir.Module, name: str, parameters: str, bits: int) -> ir.Function:
     """The function `name` of the library, as another module calls it.
 
     Pointers are declared not to alias, so no argument may be written through another one's memory.
     """
-    full, parameters = symbol(name, bits), ROUTINES[name].parameters
+    full = symbol(name, bits)
     if full in module.globals:
         return module.globals[full]
     kinds = [POINTER if kind == "p" else INDEX for kind in parameters]
@@ -217,11 +216,11 @@ def declare(module: ir.Module, name: str, bits: int) -> ir.Function:
     return function
 
 
-def define(module: ir.Module, name: str, bits: int) -> None:
+def define(module: ir.Module, name: str, what: Routine, target: Target) -> None:
     """Write the function `name` of the library."""
-    function = declare(module, name, bits)
+    function = declare(module, name, what.parameters, target.bits)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    ROUTINES[name].write(Code(builder, bits), *function.args)
+    what.write(Code(builder, target), *function.args)
     builder.ret_void()
 
 
@@ -246,7 +245,7 @@ def routine(parameters: str) -> Callable[[Callable[..., None]], Any]:
 
             def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
                 parts = cgutils.unpack_tuple(builder, values[0])
-                builder.call(declare(builder.module, name, bits), arguments(context, builder, parts, kinds))
+                builder.call(declare(builder.module, name, parameters, bits), arguments(context, builder, parts, kinds))
                 return context.get_dummy_value()
 
             return types.void(types.StarArgTuple(kinds)), generate
