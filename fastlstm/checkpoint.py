@@ -139,23 +139,32 @@ def build_model(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
 ) -> Model:
     """The model described by `facts` with the weights in `arrays`; `path` is for the error texts alone."""
+    architecture, vocabulary = described(path, facts)
+    check_arrays(path, arrays, architecture.shapes(), architecture.dtype)
+    network = Network(architecture)
+    for name, view in network.parameters.items():
+        view[...] = arrays[name]
+    return Model(network, vocabulary, facts["kind"], facts["preprocessing"], facts.get("extra", {}))
+
+
+def described(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> tuple[Architecture, Vocabulary]:
+    """The architecture and the vocabulary in a file's facts; FastLSTMError where they are damaged."""
     try:
         architecture = Architecture(**facts["architecture"])
-        check_arrays(path, arrays, architecture.shapes(), architecture.dtype)
         vocabulary = Vocabulary.from_dict(facts["vocabulary"])
-        kind, preprocessing = str(facts["kind"]), dict(facts["preprocessing"])
-        network = Network(architecture)
+        architecture.shapes()
+        sound = facts["kind"] in ("names", "text") and isinstance(facts["preprocessing"], dict)
     except FastLSTMError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise FastLSTMError(f"{path}: its description of the model is damaged ({error!r})") from None
+    if not sound:
+        raise FastLSTMError(f"{path}: its description of the model is damaged (kind or preprocessing)")
     if vocabulary.size != architecture.vocabulary:
         raise FastLSTMError(
             f"{path}: the vocabulary has {vocabulary.size} entries, the network {architecture.vocabulary}"
         )
-    for name, view in network.parameters.items():
-        view[...] = arrays[name]
-    return Model(network, vocabulary, kind, preprocessing, dict(facts.get("extra", {})))
+    return architecture, vocabulary
 
 
 def check_arrays(

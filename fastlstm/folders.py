@@ -83,6 +83,7 @@ def new_folder(out: str | os.PathLike[str] | None, source: str | None) -> Path:
 
 def cut(metrics: Path, step: int) -> None:
     """Take the rows after `step`, and an unfinished last one, out of a run's metrics.csv."""
-    lines = metrics.read_text("utf-8").splitlines(keepends=True) if metrics.is_file() else []
-    kept = [line for line in lines[1:] if line.endswith("\n") and int(line.split(",")[0]) <= step]
-    write_atomically(metrics, "".join([",".join(COLUMNS) + "\n", *kept]).encode())
+    lines = metrics.read_bytes().splitlines(keepends=True) if metrics.is_file() else []
+    whole = [line for line in lines if line.endswith(b"\n") and line.split(b",")[0].isdigit()]
+    kept = [line for line in whole if int(line.split(b",")[0]) <= step]
+    write_atomically(metrics, b"".join([",".join(COLUMNS).encode() + b"\n", *kept]))

@@ -233,7 +233,9 @@ def _session(
         digest, origin = facts["data"]["digest"], facts["data"]["source"]
         vocabulary, total = Vocabulary.from_dict(facts["vocabulary"]), int(facts["total_steps"])
         step = int(facts["position"]["step"])
-    except (KeyError, TypeError) as error:
+    except FastLSTMError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise FastLSTMError(f"{path} is no checkpoint, or a damaged one ({error!r})") from None
     options = stored.changed(given)
     if data is None:

@@ -161,6 +161,12 @@ class Session:
             f"train again with a lower lr (it is {o.lr:g}) or clip_norm (it is {o.clip_norm:g}, 0 is none)"
         )
 
+    def record(self, metrics: Metrics, rate: float) -> Record:
+        """The record of the step just done, before what it may have led to."""
+        p, m = self.position, metrics
+        epoch = p.step / self.feed.steps_per_epoch
+        return Record(p.step, self.total, epoch, m.loss, p.smoothed, m.norm, rate, m.count, p.seconds)
+
     def report(self, record: Record) -> Record:
         """`record` with the means since the last validation and, where one is due, the validation."""
         p, o = self.position, self.options
@@ -236,20 +242,7 @@ def train(session: Session) -> Iterator[Record]:
             elapsed = perf_counter() - mark
             p.training_seconds += elapsed
             p.seconds += elapsed
-            epoch = p.step / s.feed.steps_per_epoch
-            yield s.report(
-                Record(
-                    p.step,
-                    s.total,
-                    epoch,
-                    metrics.loss,
-                    p.smoothed,
-                    metrics.norm,
-                    rate,
-                    metrics.count,
-                    p.seconds,
-                )
-            )
+            yield s.report(s.record(metrics, rate))
             if s.finished:
                 return
             mark = perf_counter()

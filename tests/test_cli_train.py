@@ -87,6 +87,14 @@ def test_train_shows_epochs_and_ends_with_the_run_and_how_to_sample(here):
     assert run("sample", "runs/names-1", "-n", 3, "--seed", 1).stdout.count("\n") == 3
 
 
+def test_many_short_epochs_do_not_flood_the_screen(here):
+    data = write_data(here)
+    out = run("train", data, "--as", "names", "--epochs", 250, "--hidden", 2, "--batch-size", 60).stdout
+    shown = [line.split()[0] for line in out.splitlines() if line[:7].strip().replace(".", "").isdigit()]
+    assert shown == [f"{epoch}.00" for epoch in range(2, 251, 2)]
+    assert Path("runs/names-1/metrics.csv").read_text().count("\n") == 251
+
+
 def test_samples_are_marked_by_where_they_occur(here):
     (here / "few.txt").write_text("aa\nab\nba\nbb\n")
     words = ["--epochs", 40, "--validation", 2, "--lr", 0.05, "--samples", 4]
@@ -260,15 +268,11 @@ def test_without_matplotlib_plot_says_what_to_install(trained, monkeypatch):
 
 def test_a_closed_pipe_ends_quietly(trained):
     script = "from fastlstm.cli import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, "info", str(trained), "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    assert process.wait() == 1
+    words = [sys.executable, "-c", script, "info", str(trained), "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
 
 
 def test_interrupts_outside_of_training_are_one_line(monkeypatch):

@@ -33,16 +33,15 @@ def command(run: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=1, ensure_ascii=False, sort_keys=True))
         return
-    for label, value in [*_model(next(iter(facts.values()))), *_progress(run, facts)]:
+    first = next(iter(facts))
+    for label, value in [*_model(first, facts[first]), *_progress(run, facts)]:
         click.echo(f"{label + ':':<12} {value}")
 
 
-def _model(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    from fastlstm.model import Architecture
-    from fastlstm.vocabulary import Vocabulary
+def _model(file: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    from fastlstm.checkpoint import described
 
-    a = Architecture(**facts["architecture"])
-    vocabulary = Vocabulary.from_dict(facts["vocabulary"])
+    a, vocabulary = described(file, facts)
     parameters = sum(math.prod(shape) for shape in a.shapes().values())
     known = "".join(c if c.isprintable() else repr(c)[1:-1] for c in vocabulary.characters)
     lines = [

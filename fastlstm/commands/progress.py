@@ -13,6 +13,7 @@ from fastlstm.sampling import generate
 from fastlstm.training import Record, Session
 
 REFRESH = 0.25  # seconds between two figures on the bar
+MOST_ROWS = 100  # shown of a run, about; metrics.csv has them all
 SAMPLE_LENGTH = 200  # characters of a text's sample
 
 
@@ -31,7 +32,10 @@ class Progress:
         self.session = session
         self._bar: Any = None
         self._refreshed = monotonic()
-        self._header = False
+        self._rows = 0
+        interval = session.options.validate_every or session.feed.steps_per_epoch
+        expected = session.total // min(interval, session.options.log_every)
+        self._stride = max(1, expected // MOST_ROWS)  # rows of which only the last is shown
         self._known: dict[str, str] | None = None
         self._characters = 0
         if sys.stderr.isatty():
@@ -74,14 +78,17 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line on standard output, above the bar."""
-        if self._bar is not None:
-            self._bar.write(line, file=sys.stdout)
-        else:
+        if self._bar is None:
             click.echo(line)
+        else:
+            with self._bar.external_write_mode():
+                click.echo(line)
 
     def _row(self, record: Record) -> None:
-        if not self._header:
-            self._header = True
+        self._rows += 1
+        if self._rows % self._stride and not self.session.finished:
+            return
+        if self._rows == self._stride:
             self.say(
                 "  epoch      step   train: loss  perplexity  accuracy   held out: loss  perplexity  accuracy"
             )

@@ -30,9 +30,9 @@ def command(data: str | None, out: str | None, resume: str | None, **given: Any)
     fastlstm train shakespeare.txt --minutes 3        a text, in three minutes
     fastlstm train --resume runs/shakespeare-1        after an interruption
 
-    .csv and .tsv files (also .gz) are names, others text; - is standard input. Models that fit the data at
-    hand come out of the defaults; --minutes picks sizes and schedule for the time there is.
-    Ctrl-C saves a checkpoint and says how to go on.
+    .csv and .tsv files (also .gz) are names, others text; - is standard input. The defaults suit most data;
+    with --minutes the network and its schedule suit the time there is. Ctrl-C saves a checkpoint and says how
+    to go on. The best model on what is held out is kept.
     """
     given = {name: value for name, value in given.items() if value is not None}
     try:
@@ -57,6 +57,7 @@ def command(data: str | None, out: str | None, resume: str | None, **given: Any)
 
 def _new_run(data: str | None, options: Options, out: str | None) -> Any:
     """Read the data, say what they are and what will be trained, and make the run."""
+    from fastlstm.corpus import Names
     from fastlstm.feeds import feed, open_data
     from fastlstm.folders import check_out
     from fastlstm.runs import Run
@@ -64,7 +65,7 @@ def _new_run(data: str | None, options: Options, out: str | None) -> Any:
 
     check_out(out)
     read = open_data(data, options)
-    kind = "names" if hasattr(read, "distinct") else "text"
+    kind = "names" if isinstance(read, Names) else "text"
     resolved = options.resolve(kind, len(read))
     click.echo(read.describe())
     if data is not None and options.kind is None:
