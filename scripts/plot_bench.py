@@ -1,4 +1,4 @@
-"""Draw the chart of a recorded benchmark: `python scripts/plot_bench.py bench/results/full.json bench.png`."""
+"""Draw the chart of a recorded benchmark: `python scripts/plot_bench.py bench.json bench.png`."""
 
 from __future__ import annotations
 
