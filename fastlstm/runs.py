@@ -36,7 +36,7 @@ class Run:
         self.folder, self.session, self.source = folder, session, source
         self._lock = held
         self._best: tuple[Parameters, dict[str, Any]] | None = None
-        self._saved = monotonic()
+        self._saved, self._step = monotonic(), session.position.step  # when and where the last checkpoint was
 
     @classmethod
     def create(cls, session: Session, source: str | None, out: str | os.PathLike[str] | None = None) -> Run:
@@ -120,13 +120,12 @@ class Run:
                     if stop():
                         break
         except Diverged as error:
-            kept = (self.folder / MODEL).exists()
-            left = (
-                f"{self.folder} keeps the best model before that"
-                if kept
-                else f"{self.folder} has no model yet"
-            )
-            raise Diverged(f"{error}; {left}") from None
+            self._write_model()
+            best = session.position.best_step
+            kept = f"the model of step {best:,}" if best else "no model"
+            raise Diverged(
+                f"{error}; {self.folder} has {kept} and a checkpoint of step {self._step:,}"
+            ) from None
         if not session.position.best_step:
             self._keep()
         self.checkpoint()
@@ -139,16 +138,13 @@ class Run:
 
     def checkpoint(self) -> None:
         """Write the best model, if it is a newer one than on disk, and the state to go on from."""
+        self._write_model()
         session, facts = self.session, self._facts()
-        if self._best is not None:
-            parameters, extra = self._best
-            save_arrays(self.folder / MODEL, dict(parameters.items()), {**facts, "extra": extra})
-            self._best = None
         arrays, position = session.snapshot()
         data = {"source": self.source, "digest": session.feed.data.digest()}
         facts |= {**position, "data": data, "options": session.options.as_dict()}
         save_arrays(self.folder / CHECKPOINT, arrays, facts)
-        self._saved = monotonic()
+        self._saved, self._step = monotonic(), session.position.step
 
     def describe(self) -> None:
         """Write config.json."""
@@ -190,6 +186,12 @@ class Run:
         p = self.session.position
         extra = {"fastlstm": __version__, "step": p.step, "validation": p.best and p.best._asdict()}
         self._best = self.session.network.parameters.copy(), extra
+
+    def _write_model(self) -> None:
+        if self._best is not None:
+            parameters, extra = self._best
+            save_arrays(self.folder / MODEL, dict(parameters.items()), {**self._facts(), "extra": extra})
+            self._best = None
 
     def _facts(self) -> dict[str, Any]:
         s = self.session

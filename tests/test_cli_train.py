@@ -208,7 +208,7 @@ def test_a_diverging_run_is_one_line_with_advice(here):
     result = fails(
         "train again with a lower lr", "train", data, "--as", "names", "--out", "r", *words, *SMALL
     )
-    assert "has no model yet" in result.stderr
+    assert "has no model and a checkpoint of step 0" in result.stderr
 
 
 def test_eval_of_data_and_of_names(trained, here):

@@ -251,17 +251,31 @@ def test_a_diverging_run_keeps_its_best_model_and_its_last_checkpoint(tmp_path, 
         return Metrics(np.nan, 0, 1, np.nan), None
 
     monkeypatch.setattr(Network, "step", poisoned)
-    with pytest.raises(Diverged, match=f"at step {steps + 1} .*lower lr.*keeps the best model"):
+    with pytest.raises(Diverged, match=rf"at step {steps + 1} .*lower lr.* of step {steps}$") as caught:
         list(records)
     run.close()
+    assert f"{run.folder} has the model of step {steps - 2} and a checkpoint" in str(caught.value)
     assert {name: (run.folder / name).read_bytes() for name in kept} == kept
     assert np.isfinite(load_model(run.folder).network.parameters.flat).all()
+
+
+def test_a_diverging_run_writes_its_best_model_if_that_is_still_to_be_done(tmp_path, data, monkeypatch):
+    run = create(data, tmp_path / "run", validate_every=5)
+    records = run.follow()
+    for _ in range(14):
+        record = next(records)
+    best = run.session.position.best_step
+    monkeypatch.setattr(Network, "step", lambda *_: (Metrics(np.nan, 0, 1, np.nan), None))
+    with run, pytest.raises(Diverged, match=rf"model of step {best} and a checkpoint of step 5$"):
+        next(records)
+    assert record.step == 14
+    assert load_model(run.folder).extra["step"] == best == 10
 
 
 def test_a_run_that_diverges_at_once_says_that_there_is_no_model(tmp_path, data, monkeypatch):
     run = create(data, tmp_path / "run")
     monkeypatch.setattr(Network, "step", lambda *_: (Metrics(np.nan, 0, 1, np.nan), None))
-    with run, pytest.raises(Diverged, match="has no model yet"):
+    with run, pytest.raises(Diverged, match="has no model and a checkpoint of step 0"):
         list(run.follow())
     assert not (run.folder / "model.safetensors").exists()
 
