@@ -107,7 +107,9 @@ class Engine:
         """Run the program over one batch; what it leaves is in `logits`, `results`, the layers and the gradients."""
         a, network = self.architecture, self._row
         dropping = dropout_key is not None and bool(a.dropout or a.embedding_dropout)
-        gathered = bool(a.embedding) and ((dropping and a.embedding_dropout > 0) or a.vocabulary > plan.positions)
+        gathered = bool(a.embedding) and (
+            (dropping and a.embedding_dropout > 0) or a.vocabulary > plan.positions
+        )
         self._reserve(plan, Pass(targets is not None, backward, gathered, dropping, id(optimizer)), optimizer)
         network["learned"] = (2 if went_on else 1) if a.learned_state else 0
         if dropping:

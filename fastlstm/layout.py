@@ -104,12 +104,16 @@ class LayerMemory:
     def weights(self, w_h: np.ndarray, w_x: np.ndarray, b: np.ndarray) -> None:
         """Point to the weights: (4H, H) and (4H, I) with any row stride, and (4H)."""
         size = self.arena.dtype.itemsize
-        self.record.fill(w_h=w_h, w_h_row=w_h.strides[0] // size, w_x=w_x, w_x_row=w_x.strides[0] // size, b=b)
+        self.record.fill(
+            w_h=w_h, w_h_row=w_h.strides[0] // size, w_x=w_x, w_x_row=w_x.strides[0] // size, b=b
+        )
 
     def gradients(self, dw_h: np.ndarray, dw_x: np.ndarray, db: np.ndarray) -> None:
         """Point to the weights' gradients, with any row strides."""
         size = self.arena.dtype.itemsize
-        self.record.fill(dw_h=dw_h, dw_h_row=dw_h.strides[0] // size, dw_x=dw_x, dw_x_row=dw_x.strides[0] // size, db=db)
+        self.record.fill(
+            dw_h=dw_h, dw_h_row=dw_h.strides[0] // size, dw_x=dw_x, dw_x_row=dw_x.strides[0] // size, db=db
+        )
 
     def table(self, vocabulary: int, backward: bool) -> None:
         """Inputs are ids, which go through a table."""
@@ -153,7 +157,9 @@ class LayerMemory:
                 counts = plan.start[1:] - plan.start[:-1]
                 lengths = (counts[:, None] > np.arange(plan.rows)).sum(0)
                 places = np.where(
-                    lengths > 0, plan.rows + plan.start[np.maximum(lengths, 1) - 1] + np.arange(plan.rows), np.arange(plan.rows)
+                    lengths > 0,
+                    plan.rows + plan.start[np.maximum(lengths, 1) - 1] + np.arange(plan.rows),
+                    np.arange(plan.rows),
                 )
         else:
             active = plan.start[1]

@@ -45,7 +45,7 @@ def fused_weights(W: Any, b: Any) -> Weights:
     W = np.ascontiguousarray(W)
     if W.ndim != 2 or W.shape[0] % 4 or not W.shape[0] or W.shape[1] <= W.shape[0] // 4:
         raise FastLSTMError(f"W has shape {W.shape}; it must be (4H, H+I) with H and I at least 1")
-    if W.dtype not in (np.float32, np.float64):
+    if W.dtype.name not in ("float32", "float64"):
         raise FastLSTMError(f"W is {W.dtype}; it must be float32 or float64")
     H = W.shape[0] // 4
     b = np.zeros(4 * H, W.dtype) if b is None else checked(b, "b", (4 * H,), W.dtype)
@@ -120,12 +120,14 @@ def checked_lengths(lengths: Any, T: int, B: int) -> np.ndarray:
     """Lengths (B,) of 0..T, at least one of them positive."""
     array = np.asarray(lengths)
     if array.shape != (B,) or array.dtype.kind not in "iu":
-        raise FastLSTMError(f"lengths are {array.dtype} {array.shape}; they must be {B} integers, one for each sequence")
+        raise FastLSTMError(
+            f"lengths are {array.dtype} {array.shape}; they must be {B} integers, one for each sequence"
+        )
     if array.min() < 0 or array.max() > T:
         raise FastLSTMError(f"lengths lie in {array.min()}..{array.max()}; they must lie in 0..{T}")
     if not array.any():
         raise FastLSTMError("lengths are all 0: there is no step to run")
-    return array
+    return array.astype(np.int64)
 
 
 def lstm_backward(
@@ -141,7 +143,9 @@ def lstm_backward(
     H, dtype = cache.hidden, cache.dtype
     T, B = cache.shape
     dout = checked(dout, "dout", (T, B, H), dtype)
-    dh_n, dc_n = (None if s is None else checked(s, name, (B, H), dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n)))
+    dh_n, dc_n = (
+        None if s is None else checked(s, name, (B, H), dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n))
+    )
     dW, db = np.empty((4 * H, H + cache.width), dtype), np.empty(4 * H, dtype)
     dx = np.empty((T, B, cache.width), dtype) if cache.ids is None else None
     dh0, dc0 = backward(dout, cache, dh_n, dc_n, dx, Weights(dW[:, :H], dW[:, H:], db), threads)

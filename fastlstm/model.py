@@ -53,7 +53,9 @@ class Architecture:
                 f"a tied output matrix needs embedding = hidden; they are {self.embedding} and {self.hidden}"
             )
         if self.embedding_dropout and not self.embedding:
-            raise FastLSTMError("embedding_dropout with embedding 0: one-hot inputs have no embedding to drop")
+            raise FastLSTMError(
+                "embedding_dropout with embedding 0: one-hot inputs have no embedding to drop"
+            )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Parameter names and shapes in the order of the flat buffer."""
@@ -89,7 +91,7 @@ class Metrics(NamedTuple):
 
     loss: float
     correct: int
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride] - of targets, not of the tuple's
     norm: float = 0.0
 
 
@@ -108,6 +110,14 @@ class Network:
         self.gradients = self.parameters.like()
         self._initialize(np.random.default_rng(seed))
         self._engine = Engine(architecture, self.parameters, self.gradients)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """For copies: the engine holds addresses, so each network has one of its own."""
+        return self.architecture, self.threads, self.parameters, self.gradients
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.architecture, self.threads, self.parameters, self.gradients = state
+        self._engine = Engine(self.architecture, self.parameters, self.gradients)
 
     def _initialize(self, rng: np.random.Generator) -> None:
         H = self.architecture.hidden
@@ -142,19 +152,24 @@ class Network:
         self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None
     ) -> tuple[Metrics, State]:
         """The loss over all real targets, without dropout, and the final state."""
-        _, plan, compact = self._prepare(lengths, ids, targets)
-        self._engine.run(plan, *compact, self._start(plan, state), self.threads)
+        _, plan, (ids, targets) = self._prepare(lengths, ids, targets)
+        self._engine.run(plan, ids, targets, self._start(plan, state), self.threads)
         return self._metrics(plan), self._final(plan)
 
     def backward(
-        self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None, dropout_key: int | None = None
+        self,
+        ids: Any,
+        targets: Any,
+        lengths: Any = None,
+        state: State | None = None,
+        dropout_key: int | None = None,
     ) -> tuple[Metrics, State]:
         """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given.
 
         `dropout_key`, an integer that differs from step to step, switches dropout on.
         """
-        _, plan, compact = self._prepare(lengths, ids, targets)
-        self._engine.run(plan, *compact, self._start(plan, state), self.threads, backward=True,
+        _, plan, (ids, targets) = self._prepare(lengths, ids, targets)
+        self._engine.run(plan, ids, targets, self._start(plan, state), self.threads, backward=True,
                          dropout_key=dropout_key, went_on=state is not None)  # fmt: skip
         return self._metrics(plan), self._final(plan)
 
@@ -172,8 +187,12 @@ class Network:
 
         Parameters and moments stay as they were if the loss or the norm is not finite.
         """
-        _, plan, compact = self._prepare(lengths, ids, targets)
-        self._engine.run(plan, *compact, self._start(plan, state), self.threads, backward=True,
+        if optimizer.parameters is not self.parameters:
+            raise FastLSTMError(
+                "the optimizer was made for other parameters: make it with Optimizer(network.parameters)"
+            )
+        _, plan, (ids, targets) = self._prepare(lengths, ids, targets)
+        self._engine.run(plan, ids, targets, self._start(plan, state), self.threads, backward=True,
                          dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate)  # fmt: skip
         metrics = self._metrics(plan)._replace(norm=float(self._engine.results[2]))
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
@@ -185,7 +204,9 @@ class Network:
         whole = [np.asarray(array) for array in arrays]
         shape, V = whole[0].shape, self.architecture.vocabulary
         if len(shape) != 2 or 0 in shape:
-            raise FastLSTMError(f"ids have shape {shape}; they must be (T, B) with at least one step and one row")
+            raise FastLSTMError(
+                f"ids have shape {shape}; they must be (T, B) with at least one step and one row"
+            )
         for name, array in zip(("ids", "targets"), whole, strict=False):
             if array.shape != shape:
                 raise FastLSTMError(f"{name} have shape {array.shape}; ids have {shape}")
@@ -198,12 +219,13 @@ class Network:
             keep = _active(plan)
         compact = []
         for name, array in zip(("ids", "targets"), whole, strict=False):
-            real = np.ascontiguousarray(array.reshape(-1) if keep is None else array[keep], np.int32)
-            # A negative id is a huge one without its sign.
-            if real.view(np.uint32).max() >= V:
+            real = array.reshape(-1) if keep is None else array[keep]
+            short = np.ascontiguousarray(real, np.int32)
+            # A negative id is a huge one without its sign; cut to 32 bits, a huge one may look small.
+            if short.view(np.uint32).max() >= V or (real.itemsize > 4 and (short != real).any()):
                 bad = int(real.min() if real.min() < 0 else real.max())
                 raise FastLSTMError(f"{name} contain {bad}; with {V} characters they must lie in 0..{V - 1}")
-            compact.append(real)
+            compact.append(short)
         return whole[0], plan, compact
 
     def _start(self, plan: Plan, state: State | None) -> State | None:
@@ -213,7 +235,9 @@ class Network:
         want = (a.layers, plan.rows, a.hidden)
         for name, array in zip("hc", state, strict=True):
             if np.shape(array) != want:
-                raise FastLSTMError(f"state.{name} has shape {np.shape(array)}; it must be (L, B, H) = {want}")
+                raise FastLSTMError(
+                    f"state.{name} has shape {np.shape(array)}; it must be (L, B, H) = {want}"
+                )
         return state
 
     def _metrics(self, plan: Plan) -> Metrics:
@@ -221,7 +245,10 @@ class Network:
         return Metrics(float(results[0]), int(results[1]), plan.positions)
 
     def _final(self, plan: Plan) -> State:
-        h, c = (np.empty((self.architecture.layers, plan.rows, self.architecture.hidden), self.architecture.dtype) for _ in "hc")
+        h, c = (
+            np.empty((self.architecture.layers, plan.rows, self.architecture.hidden), self.architecture.dtype)
+            for _ in "hc"
+        )
         for l, layer in enumerate(self._engine.layers):
             h[l], c[l] = layer.final(plan)
         return State(h, c)
@@ -231,11 +258,15 @@ def checked_lengths(lengths: Any, shape: tuple[int, int]) -> np.ndarray:
     """Lengths (B,) of 1..T in non-increasing order, as an array."""
     array = np.asarray(lengths)
     if array.shape != shape[1:] or array.dtype.kind not in "iu":
-        raise FastLSTMError(f"lengths are {array.dtype} {array.shape}; they must be {shape[1]} integers, one for each row")
+        raise FastLSTMError(
+            f"lengths are {array.dtype} {array.shape}; they must be {shape[1]} integers, one for each row"
+        )
     if array.min() < 1 or array.max() > shape[0]:
         raise FastLSTMError(f"lengths lie in {array.min()}..{array.max()}; they must lie in 1..{shape[0]}")
     if (array[1:] > array[:-1]).any():
-        raise FastLSTMError("lengths must not increase from row to row: sort the batch by length, longest first")
+        raise FastLSTMError(
+            "lengths must not increase from row to row: sort the batch by length, longest first"
+        )
     return array
 
 

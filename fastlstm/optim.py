@@ -58,9 +58,13 @@ class OptimizerConfig:
             raise FastLSTMError(f"weight decay with {self.kind}: choose adamw, where it is decoupled")
         if self.momentum and self.kind != "sgd":
             raise FastLSTMError(f"momentum with {self.kind}: it is an option of sgd")
-        for name in ("weight_decay", "clip_value", "clip_norm", "epsilon"):
+        for name in ("weight_decay", "clip_value", "clip_norm"):
             if not getattr(self, name) >= 0:
                 raise FastLSTMError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if not self.epsilon > 0:
+            raise FastLSTMError(
+                f"epsilon is {self.epsilon}; it must be positive, or zero gradients give 0 / 0"
+            )
         for name in ("momentum", "beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
@@ -78,12 +82,17 @@ class Optimizer:
     """
 
     def __init__(
-        self, parameters: Parameters, config: OptimizerConfig | None = None, decays: Iterable[str] | None = None
+        self,
+        parameters: Parameters,
+        config: OptimizerConfig | None = None,
+        decays: Iterable[str] | None = None,
     ) -> None:
         self.config = config or OptimizerConfig()
         self.parameters = parameters
         self.steps = 0
-        self.moments = {name: parameters.like() for name in (("m",) if self.config.kind == "sgd" else ("m", "v"))}
+        self.moments = {
+            name: parameters.like() for name in (("m",) if self.config.kind == "sgd" else ("m", "v"))
+        }
         self.decays = [name for name in parameters if name.endswith(".W")] if decays is None else list(decays)
         self.pieces = self._pieces()
         self.numbers = np.zeros(NUMBERS)
@@ -116,6 +125,8 @@ class Optimizer:
 
         Clipping by value is done in `gradients` itself. A norm that is not finite changes nothing.
         """
+        if gradients.shapes != self.parameters.shapes or gradients.flat.dtype != self.parameters.flat.dtype:
+            raise FastLSTMError("the gradients are not like the parameters: make them with parameters.like()")
         self.begin(rate)
         record = np.zeros(1, NETWORK)
         line = LINE // gradients.flat.dtype.itemsize
@@ -125,7 +136,9 @@ class Optimizer:
         Row(record).fill(p=self.parameters.flat, g=gradients.flat, m=self.moments["m"].flat, v=v and v.flat,
              pieces=len(self.pieces), piece=self.pieces, numbers=self.numbers, partial=partial, coefficients=scratch,
              results=results)  # fmt: skip
-        workers.run(update_program, record, self.parameters.flat, threads=threads, work=10.0 * gradients.flat.size)
+        workers.run(
+            update_program, record, self.parameters.flat, threads=threads, work=10.0 * gradients.flat.size
+        )
         if not np.isfinite(results[2]):
             self.steps -= 1
         return float(results[2])

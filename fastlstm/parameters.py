@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,15 @@ class Parameters:
             name: self.flat[start : start + math.prod(self.shapes[name])].reshape(self.shapes[name])
             for name, start in self.offsets.items()
         }
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """For copies: one buffer with its views, not each by itself."""
+        return self.shapes, self.flat
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shapes, flat = state
+        self.__init__(shapes, flat.dtype)
+        self.flat[:] = flat
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._views[name]

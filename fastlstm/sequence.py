@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -36,7 +36,14 @@ class Weights(NamedTuple):
         return self.w_h.dtype
 
 
-class Workspace:
+class Uncopied:
+    """What holds addresses: a copy of it would write into the original's memory."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
+
+
+class Workspace(Uncopied):
     """The arena and record of one layer's shape, used by one call or cache at a time."""
 
     def __init__(self, dtype: np.dtype, hidden: int, width: int, ids: bool) -> None:
@@ -52,7 +59,11 @@ class Workspace:
 
     def reserve(self, plan: Plan, backward: bool, frozen: Frozen | None) -> None:
         """Room for a batch and the record that says where it is, unless the last batch's will do."""
-        if (backward, frozen) == self._kind and plan.rows <= self._room.rows and plan.positions <= self._room.positions:
+        if (
+            (backward, frozen) == self._kind
+            and plan.rows <= self._room.rows
+            and plan.positions <= self._room.positions
+        ):
             return
         room = Room(max(plan.rows, self._room.rows), max(plan.positions, self._room.positions))
         self._kind, self._room = (backward, frozen), room
@@ -67,7 +78,10 @@ class Workspace:
         memory.record.fill(backward_h=0, backward_x=0)
         if backward:
             memory.backward(room, inputs=not self.ids)
-            self.dh0, self.dh_n = memory.keep("dh0", room.rows, memory.row), memory.keep("dh_n", room.rows, memory.row)
+            self.dh0, self.dh_n = (
+                memory.keep("dh0", room.rows, memory.row),
+                memory.keep("dh_n", room.rows, memory.row),
+            )
         if not self.ids:
             memory.keep("x", room.positions, memory.x_row)
             if backward:
@@ -91,7 +105,7 @@ def take_workspace(dtype: np.dtype, hidden: int, width: int, ids: bool) -> Works
     return Workspace(dtype, hidden, width, ids)
 
 
-class Frozen:
+class Frozen(Uncopied):
     """Packed weights: read by any number of calls, changed by none."""
 
     def __init__(self, weights: Weights) -> None:
@@ -113,12 +127,18 @@ class Frozen:
         record["packed"] = 1
 
 
-class Cache:
+class Cache(Uncopied):
     """What a forward pass leaves for its backward pass; it owns its data."""
 
-    def __init__(self, workspace: Workspace, plan: Plan, order: np.ndarray | None, ids: np.ndarray | None) -> None:
+    def __init__(
+        self, workspace: Workspace, plan: Plan, order: np.ndarray | None, ids: np.ndarray | None
+    ) -> None:
         self.workspace, self.plan, self.order, self.ids = workspace, plan, order, ids
-        self.hidden, self.width, self.dtype = workspace.memory.hidden, workspace.memory.width, workspace.arena.dtype
+        self.hidden, self.width, self.dtype = (
+            workspace.memory.hidden,
+            workspace.memory.width,
+            workspace.arena.dtype,
+        )
         # The row of the caller's that each row is.
         self.rows = np.arange(plan.rows, dtype=np.int32) if order is None else order.astype(np.int32)
         # The backward pass writes over the gates; a second one has them computed again.
@@ -132,7 +152,14 @@ class Cache:
     def run(self, program: Callable[..., None], threads: int | None, passes: int) -> None:
         """Run one of the layer's programs; `passes` is 1 for forward, 2 for backward."""
         work = 8.0 * passes * self.plan.positions * self.hidden * (self.hidden + self.width)
-        workers.run(program, self.plan.record(self.hidden, self.ids), self.workspace.record, self.workspace.like, threads=threads, work=work)
+        workers.run(
+            program,
+            self.plan.record(self.hidden, self.ids),
+            self.workspace.record,
+            self.workspace.like,
+            threads=threads,
+            work=work,
+        )
 
     def __del__(self) -> None:
         _free.appendleft(self.workspace)
@@ -158,7 +185,9 @@ def in_order(state: np.ndarray | None, order: np.ndarray | None) -> np.ndarray |
     return state if state is None or order is None else state[order]
 
 
-def as_given(states: tuple[np.ndarray, np.ndarray], order: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def as_given(
+    states: tuple[np.ndarray, np.ndarray], order: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of both arrays back in the caller's order."""
     if order is None:
         return states
@@ -179,7 +208,7 @@ def forward(
 ) -> tuple[np.ndarray, np.ndarray, Cache | None]:
     """`lstm_forward` for valid, contiguous arguments; rows of `out` (T, B, H) may lie further apart than H."""
     ids = x.ndim == 2
-    plan, order = sorted_plan(*x.shape[:2], lengths)
+    plan, order = sorted_plan(x.shape[0], x.shape[1], lengths)
     cache = Cache(
         take_workspace(weights.dtype, weights.hidden, weights.width, ids),
         plan,
@@ -194,7 +223,7 @@ def forward(
         memory.weights(*(weights.weights if isinstance(weights, Frozen) else weights))
     memory.start(plan, in_order(h0, order), in_order(c0, order))
     record.fill(step=-1 if reverse else 1, packed=lent is not None, order=cache.rows, out=out,
-         width_out=out.strides[1] // out.itemsize, x_in=None if ids else x)  # fmt: skip
+         width_out=row_step(out), x_in=None if ids else x)  # fmt: skip
     cache.run(forward_program, threads, 1)
     # The panels now hold what the backward pass needs of the weights; nothing of the caller's is read again.
     record.fill(packed=1, out=0, x_in=0)
@@ -217,18 +246,23 @@ def backward(
     threads: int | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`lstm_backward` for valid, contiguous arguments: fills dx and the weights' gradients where given; dh0 and dc0."""
-    memory, record, plan, order = cache.workspace.memory, cache.workspace.memory.record, cache.plan, cache.order
+    memory, record, plan, order = (
+        cache.workspace.memory,
+        cache.workspace.memory.record,
+        cache.plan,
+        cache.order,
+    )
     if cache.spent:
         cache.run(forward_program, threads, 1)
     cache.spent = True
     B, H, workspace = plan.rows, cache.hidden, cache.workspace
-    # A row without steps passes its gradients through.
-    workspace.dh0[:B, :H] = memory.dc[:B, :H] = 0
+    # A row without steps passes its gradients through. A NaN of an earlier call may stand in the padding of dc.
+    workspace.dh0[:B, :H] = memory.dc[:B] = 0
     if dh_n is not None:
         workspace.dh_n[:B, :H] = workspace.dh0[:B, :H] = in_order(dh_n, order)
     if dc_n is not None:
         memory.dc[:B, :H] = in_order(dc_n, order)
-    record.fill(dout=dout, width_out=dout.strides[1] // dout.itemsize, dw_h=0, dx_out=dx,
+    record.fill(dout=dout, width_out=row_step(dout), dw_h=0, dx_out=dx,
          dh_n=None if dh_n is None else workspace.dh_n, dx=None if dx is None else workspace.dx)  # fmt: skip
     if gradients is not None:
         memory.gradients(*gradients)

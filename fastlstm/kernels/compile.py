@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,18 @@ def load_library(sig: Any, folder: Path | None) -> None:
             library.load(argument.dtype.bitwidth, folder)
 
 
+# Wrappers and reference counts that no kernel needs would be half of the compilation.
+jit: Any = partial(njit, nogil=True, error_model="numpy")
+
+
 def inner(function: Callable[..., Any]) -> Any:
     """Compile a function that other kernels call; it is cached as a part of them."""
-    return njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
+    return jit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls, cached where a cache folder can be written."""
-    dispatcher = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    dispatcher = jit(no_cfunc_wrapper=True)(function)
     try:
         dispatcher._cache = SourceCache(function)
     except RuntimeError:

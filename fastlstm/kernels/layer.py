@@ -169,7 +169,11 @@ def backward_step(batch, layer, s, first, last, unit, units, like):
                 back, across, 4 * padded * across, goes_on, 4 * padded, units, 1, 0)  # fmt: skip
     if layer.dh_n:
         for r in range(goes_on, rows):
-            add(at(dh, (position + r) * layer.h_row), at(pointer(layer.dh_n, like), (first + r) * layer.h_row + unit), units)
+            add(
+                at(dh, (position + r) * layer.h_row),
+                at(pointer(layer.dh_n, like), (first + r) * layer.h_row + unit),
+                units,
+            )
     carried = min(rows, active_rows(batch, before, first, last))
     for r in range(rows):
         source = (batch.rows + start[before] if r < carried else 0) + first + r
@@ -343,7 +347,12 @@ def recurrent_gradient(batch, layer, dw_h, d_gates, h, units, across, begun, lik
                 low, high, state = 0, carried, batch.rows + (start[before] if carried else 0)
             else:
                 low, high, state = carried, rows if layer.carried else carried, carried
-            if high > low and length and start[t] + low == run + length and state - (start[t] + low) == source - run:
+            if (
+                high > low
+                and length
+                and start[t] + low == run + length
+                and state - (start[t] + low) == source - run
+            ):
                 length += high - low
                 continue
             if high == low:

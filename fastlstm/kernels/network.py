@@ -188,7 +188,10 @@ def state_gradients(batch, layers, network, like):
             # The batch went on from carried states: the learned ones took no part.
             continue
         for b in range(batch.rows):
-            dh, dc = at(pointer(layer.dh0, like), b * layer.h_row), at(pointer(layer.dc, like), b * layer.h_row)
+            dh, dc = (
+                at(pointer(layer.dh0, like), b * layer.h_row),
+                at(pointer(layer.dc, like), b * layer.h_row),
+            )
             for u in range(H):
                 dh0[l * H + u] += dh[u]
                 dc0[l * H + u] += dc[u]

@@ -14,7 +14,20 @@ from fastlstm.simd.routines import adam, momentum, squares
 PIECE = 4096
 SGD, ADAM = 0, 1
 # The optimiser's numbers, float64.
-KIND, CLIP_VALUE, CLIP_NORM, RATE, MOMENTUM, BETA1, BETA2, EPSILON, DECAY, CORRECTION1, CORRECTION2, NUMBERS = range(12)
+(
+    KIND,
+    CLIP_VALUE,
+    CLIP_NORM,
+    RATE,
+    MOMENTUM,
+    BETA1,
+    BETA2,
+    EPSILON,
+    DECAY,
+    CORRECTION1,
+    CORRECTION2,
+    NUMBERS,
+) = range(12)
 
 
 @inner
@@ -47,7 +60,7 @@ def update_piece(network, i, norm, like):
     k = at(pointer(network.coefficients, like), i * line(p))
     rate = numbers[RATE]
     limit = numbers[CLIP_NORM]
-    k[0] = limit / (norm + 1e-6) if limit and norm > limit else 1.0
+    k[0] = min(1.0, limit / (norm + 1e-6)) if limit else 1.0
     decay = 1 - rate * numbers[DECAY] if piece[3 * i + 2] else 1.0
     if numbers[KIND] == ADAM:
         k[1], k[2] = numbers[BETA1], 1 - numbers[BETA1]

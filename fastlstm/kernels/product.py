@@ -7,10 +7,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.extending import intrinsic
 
 from fastlstm.kernels.compile import inner
-from fastlstm.simd.memory import at
+from fastlstm.simd.memory import at, intrinsic
 from fastlstm.simd.routines import copy, transpose
 from fastlstm.simd.target import Target, target
 from fastlstm.simd.tiles import tile
@@ -27,7 +26,7 @@ def of_target(value: Callable[[Target], int]) -> Any:
     def constant(typingctx: Any, like: Any) -> Any:
         number = value(target(pointer_bits(like)))
 
-        def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             return ir.IntType(64)(number)
 
         return types.int64(like), generate
@@ -86,7 +85,22 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
                 height = rows // parts + (1 if part < rows % parts else 0)
                 a_here = at(a, done * a_row + k * a_k)
                 c_here = at(c, done * c_row + j * size)
-                tile(height, vectors, cut, a_here, a_row, a_k, b_here, b_k, b_panel, c_here, c_row, now, go_on, rest)
+                tile(
+                    height,
+                    vectors,
+                    cut,
+                    a_here,
+                    a_row,
+                    a_k,
+                    b_here,
+                    b_k,
+                    b_panel,
+                    c_here,
+                    c_row,
+                    now,
+                    go_on,
+                    rest,
+                )
                 done += height
             j += vectors
 

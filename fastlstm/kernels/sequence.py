@@ -20,7 +20,10 @@ from fastlstm.simd.memory import at, flush_denormals, ids_pointer, pointer, rest
 
 @inner
 def move_rows(batch, layer, outside, inside, inside_row, outside_row, units, first, last, outwards):
-    """Copy rows first..last between the caller's (T, B, ·) array and positions; outwards, padding becomes zero."""
+    """Copy rows first..last between the caller's (T, B, ·) array and positions.
+
+    What has no real element on the other side becomes zero: the caller's padded steps, our rows' padded units.
+    """
     start, order = ids_pointer(batch.start), ids_pointer(layer.order)
     for t in range(batch.steps):
         rows = active_rows(batch, t, first, last)
@@ -30,6 +33,8 @@ def move_rows(batch, layer, outside, inside, inside_row, outside_row, units, fir
             if not outwards:
                 for u in range(units):
                     ours[u] = theirs[u]
+                for u in range(units, inside_row):
+                    ours[u] = 0
             elif r < rows:
                 for u in range(units):
                     theirs[u] = ours[u]

@@ -15,11 +15,10 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic
 
 from fastlstm.kernels.compile import inner
 from fastlstm.memory import LINE
-from fastlstm.simd.memory import call_void
+from fastlstm.simd.memory import call_void, intrinsic
 from fastlstm.simd.target import features
 
 # The two counters lie on cache lines of their own.
@@ -36,7 +35,7 @@ def new_board() -> np.ndarray:
 def _add(typingctx: Any, board: Any, place: Any) -> Any:
     """Count up board[place] atomically; returns the former count."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         data = context.make_array(board)(context, builder, values[0]).data
         slot = builder.gep(data, [values[1]])
         return builder.atomic_rmw("add", slot, ir.IntType(64)(1), "seq_cst")
@@ -46,7 +45,7 @@ def _add(typingctx: Any, board: Any, place: Any) -> Any:
 
 @intrinsic
 def _read(typingctx: Any, board: Any, place: Any) -> Any:
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         data = context.make_array(board)(context, builder, values[0]).data
         return builder.load_atomic(builder.gep(data, [values[1]]), "seq_cst", 8)
 
@@ -58,7 +57,7 @@ def _pause(typingctx: Any) -> Any:
     """Tell the core that this is a spin loop."""
     triple = features()[0]
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         if triple.startswith("x86_64"):
             call_void(builder, "llvm.x86.sse2.pause")
         elif triple.startswith(("aarch64", "arm64")):
@@ -73,7 +72,7 @@ def _yield_core(typingctx: Any) -> Any:
     """Let another thread have this core."""
     name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = ir.FunctionType(ir.IntType(32), [])
         builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
         return context.get_dummy_value()

@@ -16,10 +16,9 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
-from numba.core.registry import cpu_target
 
 import fastlstm.simd.routines  # noqa: F401 - fills ROUTINES
-from fastlstm.simd.target import Target, target
+from fastlstm.simd.target import Target, compiled_for, target
 from fastlstm.simd.tiles import tiles
 from fastlstm.simd.vector import ROUTINES, Routine, define, symbol
 
@@ -60,7 +59,7 @@ def load(bits: int, folder: Path | None) -> None:
 
 def host_machine() -> tuple[llvm.TargetMachine, tuple[str, ...]]:
     """The compiler for what Numba compiles for, and its triple, CPU and features."""
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    triple, cpu, features = compiled_for()
     machine = llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default", jit=True
     )

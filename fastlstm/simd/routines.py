@@ -20,7 +20,7 @@ def lstm_cell(code: Code, gates: Any, c_before: Any, c: Any, h: Any, width: Any,
     builder = code.builder
     f_row, g_row, o_row = (code.at(gates, builder.mul(width, code.index(k))) for k in (1, 2, 3))
 
-    def body(u: ir.Value, _: list[Any]) -> list[Any]:
+    def body(u: Any, _: list[Any]) -> list[Any]:
         i, f = sigmoid(code.load(gates, u)), sigmoid(code.load(f_row, u))
         g, o = tanh(code.load(g_row, u)), sigmoid(code.load(o_row, u))
         cell = f.muladd(code.load(c_before, u), i * g)
@@ -44,7 +44,7 @@ def lstm_cell_backward(
     f_row, g_row, o_row = (code.at(gates, builder.mul(width, code.index(k))) for k in (1, 2, 3))
     one = code.constant(1.0)
 
-    def body(u: ir.Value, _: list[Any]) -> list[Any]:
+    def body(u: Any, _: list[Any]) -> list[Any]:
         i, f, g, o = (code.load(row, u) for row in (gates, f_row, g_row, o_row))
         t, upstream = tanh(code.load(c, u)), code.load(dh, u)
         total = (upstream * o).muladd(one - t * t, code.load(dc, u))
@@ -62,20 +62,22 @@ def lstm_cell_backward(
 def softmax(code: Code, row: Any, result: Any, count: Any) -> None:
     """row becomes e^(row − max); result[0] is the max and result[1] the sum."""
 
-    def larger(u: ir.Value, carried: list[Vector]) -> list[Vector]:
+    def larger(u: Any, carried: list[Vector]) -> list[Vector]:
         return [carried[0].maximum(code.load(row, u))]
 
     (most,) = code.loop(count, [code.load(row)], larger, step=code.lanes)
     most = code.splat(most.fold(Vector.maximum))
 
-    def shifted(u: ir.Value, carried: list[Vector]) -> list[Vector]:
+    def shifted(u: Any, carried: list[Vector]) -> list[Vector]:
         power = exp(code.load(row, u) - most)
         code.store(power, row, u)
         return [carried[0] + power]
 
     (total,) = code.loop(count, [code.constant(0.0)], shifted, step=code.lanes)
     builder = code.builder
-    builder.store(builder.extract_element(most.value, ir.Constant(ir.IntType(32), 0)), result, align=code.bits // 8)
+    builder.store(
+        builder.extract_element(most.value, ir.Constant(ir.IntType(32), 0)), result, align=code.bits // 8
+    )
     builder.store(total.fold(Vector.__add__), code.at(result, 1), align=code.bits // 8)
 
 
@@ -84,7 +86,7 @@ def scale(code: Code, row: Any, factor: Any, count: Any) -> None:
     """row ·= factor[0]."""
     by = code.broadcast(factor)
 
-    def body(u: ir.Value, _: list[Any]) -> list[Any]:
+    def body(u: Any, _: list[Any]) -> list[Any]:
         code.store(code.load(row, u) * by, row, u)
         return []
 
@@ -95,7 +97,7 @@ def scale(code: Code, row: Any, factor: Any, count: Any) -> None:
 def add(code: Code, row: Any, summand: Any, count: Any) -> None:
     """row += summand."""
 
-    def body(u: ir.Value, _: list[Any]) -> list[Any]:
+    def body(u: Any, _: list[Any]) -> list[Any]:
         code.store(code.load(row, u) + code.load(summand, u), row, u)
         return []
 
@@ -106,7 +108,7 @@ def add(code: Code, row: Any, summand: Any, count: Any) -> None:
 def copy(code: Code, row: Any, source: Any, count: Any) -> None:
     """row = source."""
 
-    def body(u: ir.Value, _: list[Any]) -> list[Any]:
+    def body(u: Any, _: list[Any]) -> list[Any]:
         code.store(code.load(source, u), row, u)
         return []
 
@@ -139,7 +141,7 @@ def squares(code: Code, result: Any, g: Any, limit: Any, count: Any) -> None:
     bound = code.broadcast(limit)
     low = code.constant(0.0) - bound
 
-    def body(i: ir.Value, sums: list[Vector]) -> list[Vector]:
+    def body(i: Any, sums: list[Vector]) -> list[Vector]:
         value = code.load(g, i).where("<", low, low).where(">", bound, bound)
         code.store(value, g, i)
         return [value.muladd(value, sums[0])]
@@ -151,9 +153,11 @@ def squares(code: Code, result: Any, g: Any, limit: Any, count: Any) -> None:
 @routine("pppppi")
 def adam(code: Code, p: Any, g: Any, m: Any, v: Any, numbers: Any, count: Any) -> None:
     """Kingma and Ba's Adam (2015), with AdamW's decay; numbers: scale of g, β1, 1 − β1, β2, 1 − β2, 1/√c2, ε, step, keep."""
-    factor, beta1, rest1, beta2, rest2, root, epsilon, step, keep = (code.broadcast(numbers, k) for k in range(9))
+    factor, beta1, rest1, beta2, rest2, root, epsilon, step, keep = (
+        code.broadcast(numbers, k) for k in range(9)
+    )
 
-    def body(i: ir.Value, _: list[Any]) -> list[Any]:
+    def body(i: Any, _: list[Any]) -> list[Any]:
         gradient = code.load(g, i) * factor
         mean = beta1.muladd(code.load(m, i), rest1 * gradient)
         square = beta2.muladd(code.load(v, i), rest2 * gradient * gradient)
@@ -170,7 +174,7 @@ def momentum(code: Code, p: Any, g: Any, m: Any, numbers: Any, count: Any) -> No
     """Stochastic gradient descent, m = μ·m + g; numbers: scale of g, μ, learning rate, keep."""
     factor, mu, rate, keep = (code.broadcast(numbers, k) for k in range(4))
 
-    def body(i: ir.Value, _: list[Any]) -> list[Any]:
+    def body(i: Any, _: list[Any]) -> list[Any]:
         mean = mu.muladd(code.load(m, i), code.load(g, i) * factor)
         code.store(mean, m, i)
         code.store(code.load(p, i) * keep - rate * mean, p, i)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numba.core.registry import cpu_target
 
@@ -44,9 +44,15 @@ class Target(NamedTuple):
         return 1 << (accumulators // rows).bit_length() - 1
 
 
+def compiled_for() -> tuple[str, str, str]:
+    """The triple, CPU and features of Numba's code."""
+    context: Any = cpu_target.target_context
+    return context.codegen().magic_tuple()
+
+
 def features() -> tuple[str, str, frozenset[str]]:
     """The triple, the CPU's name and the features that Numba compiles for (NUMBA_CPU_NAME and -FEATURES included)."""
-    triple, name, flags = cpu_target.target_context.codegen().magic_tuple()
+    triple, name, flags = compiled_for()
     return triple, name, frozenset(flag[1:] for flag in flags.split(",") if flag.startswith("+"))
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic
 
+from fastlstm.simd.memory import intrinsic
 from fastlstm.simd.target import Target, target
 from fastlstm.simd.vector import (
     INDEX,
@@ -46,7 +46,8 @@ def write_tile(rows: int, vectors: int, cut: bool) -> Any:
         a_rows = [code.opaque(code.at(a, builder.mul(a_row, code.index(r)))) for r in range(rows)]
         c_rows = [code.at(c, builder.mul(c_row, code.index(r))) for r in range(rows)]
         panels = [
-            code.opaque(code.at(b, builder.mul(b_panel, code.index(p)))) for p in range(-(-vectors // per_panel))
+            code.opaque(code.at(b, builder.mul(b_panel, code.index(p))))
+            for p in range(-(-vectors // per_panel))
         ]
         mask = lane_mask(code, real) if cut else None
         zero = code.constant(0.0)
@@ -58,7 +59,7 @@ def write_tile(rows: int, vectors: int, cut: bool) -> Any:
 
         sums = code.choose(load, started, [zero] * (rows * vectors))
 
-        def step(_: ir.Value, carried: list[Any]) -> list[Any]:
+        def step(_: Any, carried: list[Any]) -> list[Any]:
             a_offset, b_offset, *sums = carried
             if rows > vectors:
                 line = [b_vector(j, b_offset) for j in range(vectors)]
@@ -74,7 +75,7 @@ def write_tile(rows: int, vectors: int, cut: bool) -> Any:
                         sums[r * vectors + j] = scalars[r].muladd(vector, sums[r * vectors + j])
             return [code.opaque(builder.add(a_offset, a_k)), code.opaque(builder.add(b_offset, b_k)), *sums]
 
-        def b_vector(j: int, offset: ir.Value) -> Vector:
+        def b_vector(j: int, offset: Any) -> Vector:
             return code.load(code.at(panels[j // per_panel], offset), j % per_panel * lanes)
 
         _, _, *sums = code.loop(depth, [code.index(0), code.index(0), *sums], step)
@@ -88,7 +89,7 @@ def write_tile(rows: int, vectors: int, cut: bool) -> Any:
     return write
 
 
-def lane_mask(code: Code, real: ir.Value) -> ir.Value:
+def lane_mask(code: Code, real: Any) -> Any:
     """True in the first `real` lanes."""
     builder = code.builder
     wide = ir.VectorType(INDEX, code.lanes)
@@ -98,7 +99,7 @@ def lane_mask(code: Code, real: ir.Value) -> ir.Value:
     return builder.icmp_signed("<", ir.Constant(wide, list(range(code.lanes))), limit)
 
 
-def masked_load(code: Code, pointer: ir.Value, mask: ir.Value) -> Vector:
+def masked_load(code: Code, pointer: Any, mask: Any) -> Vector:
     name = f"llvm.masked.load.v{code.lanes}f{code.bits}.p0"
     kinds = [POINTER, ir.IntType(32), mask.type, code.type]
     function = cgutils.get_or_insert_function(code.builder.module, ir.FunctionType(code.type, kinds), name)
@@ -106,10 +107,12 @@ def masked_load(code: Code, pointer: ir.Value, mask: ir.Value) -> Vector:
     return Vector(code, code.builder.call(function, [pointer, align, mask, code.constant(0.0).value]))
 
 
-def masked_store(code: Code, vector: Vector, pointer: ir.Value, mask: ir.Value) -> None:
+def masked_store(code: Code, vector: Vector, pointer: Any, mask: Any) -> None:
     name = f"llvm.masked.store.v{code.lanes}f{code.bits}.p0"
     kinds = [code.type, POINTER, ir.IntType(32), mask.type]
-    function = cgutils.get_or_insert_function(code.builder.module, ir.FunctionType(ir.VoidType(), kinds), name)
+    function = cgutils.get_or_insert_function(
+        code.builder.module, ir.FunctionType(ir.VoidType(), kinds), name
+    )
     align = ir.Constant(ir.IntType(32), code.bits // 8)
     code.builder.call(function, [vector.value, pointer, align, mask])
 
@@ -142,7 +145,7 @@ def tile(typingctx: Any, rows: Any, vectors: Any, cut: Any, a: Any, a_row: Any, 
     bits = pointer_bits(c)
     kinds = (rows, vectors, cut, a, a_row, a_k, b, b_k, b_panel, c, c_row, depth, load, real)
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         rows, vectors, cut, *rest = arguments(context, builder, values, kinds)
         number = builder.add(builder.mul(rows, INDEX(64)), vectors)
         number = builder.add(builder.mul(number, INDEX(2)), cut)

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.extending import intrinsic
 
+from fastlstm.simd.memory import intrinsic
 from fastlstm.simd.target import Target
 
 POINTER = ir.PointerType()
@@ -24,7 +24,7 @@ INDEX = ir.IntType(64)
 class Vector:
     """One register of `lanes` elements in a function being written."""
 
-    def __init__(self, code: Code, value: ir.Value) -> None:
+    def __init__(self, code: Code, value: Any) -> None:
         self.code, self.value = code, value
 
     def _with(self, operation: str, other: Vector, **flags: Any) -> Vector:
@@ -73,12 +73,15 @@ class Vector:
         low_, high_ = self.code.constant(low), self.code.constant(high)
         return self.where("<", low_, low_).where(">", high_, high_)
 
-    def fold(self, operation: Callable[[Vector, Vector], Vector]) -> ir.Value:
+    def fold(self, operation: Callable[[Vector, Vector], Vector]) -> Any:
         """The lanes combined in a fixed order, halves first, as a scalar."""
         code, value, lanes = self.code, self, self.code.lanes
         while lanes > 1:
             lanes //= 2
-            order = ir.Constant(ir.VectorType(ir.IntType(32), code.lanes), [(i + lanes) % code.lanes for i in range(code.lanes)])
+            order = ir.Constant(
+                ir.VectorType(ir.IntType(32), code.lanes),
+                [(i + lanes) % code.lanes for i in range(code.lanes)],
+            )
             other = code.builder.shuffle_vector(value.value, value.value, order)
             value = operation(value, Vector(code, other))
         return code.builder.extract_element(value.value, ir.Constant(ir.IntType(32), 0))
@@ -87,7 +90,7 @@ class Vector:
 class Code:
     """One LLVM function being written, for the elements and registers of `target`."""
 
-    def __init__(self, builder: ir.IRBuilder, target: Target) -> None:
+    def __init__(self, builder: Any, target: Target) -> None:
         self.builder, self.target = builder, target
         self.bits, self.lanes = target.bits, target.lanes
         self.real = ir.FloatType() if self.bits == 32 else ir.DoubleType()
@@ -97,31 +100,31 @@ class Code:
     def constant(self, x: float) -> Vector:
         return Vector(self, ir.Constant(self.type, [ir.Constant(self.real, x)] * self.lanes))
 
-    def splat(self, scalar: ir.Value) -> Vector:
+    def splat(self, scalar: Any) -> Vector:
         zero = ir.Constant(ir.IntType(32), 0)
         first = self.builder.insert_element(ir.Constant(self.type, ir.Undefined), scalar, zero)
         order = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
         return Vector(self, self.builder.shuffle_vector(first, first, order))
 
-    def index(self, i: int | ir.Value) -> ir.Value:
+    def index(self, i: Any) -> Any:
         return ir.Constant(INDEX, i) if isinstance(i, int) else i
 
-    def at(self, pointer: ir.Value, offset: int | ir.Value) -> ir.Value:
+    def at(self, pointer: Any, offset: Any) -> Any:
         """The address of the element `offset` elements on."""
         return self.builder.gep(pointer, [self.index(offset)], source_etype=self.real)
 
-    def opaque(self, value: ir.Value) -> ir.Value:
+    def opaque(self, value: Any) -> Any:
         """The same address or index in a register of its own, its origin hidden from the optimiser."""
         kind = value.type
         return self.builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", [value], side_effect=False)
 
-    def load(self, pointer: ir.Value, offset: int | ir.Value = 0) -> Vector:
+    def load(self, pointer: Any, offset: Any = 0) -> Vector:
         return Vector(self, self.builder.load(self.at(pointer, offset), typ=self.type, align=self.bits // 8))
 
-    def store(self, vector: Vector, pointer: ir.Value, offset: int | ir.Value = 0) -> None:
+    def store(self, vector: Vector, pointer: Any, offset: Any = 0) -> None:
         self.builder.store(vector.value, self.at(pointer, offset), align=self.bits // 8)
 
-    def broadcast(self, pointer: ir.Value, offset: int | ir.Value = 0) -> Vector:
+    def broadcast(self, pointer: Any, offset: Any = 0) -> Vector:
         return self.splat(self.builder.load(self.at(pointer, offset), typ=self.real, align=self.bits // 8))
 
     def call(self, name: str, *arguments: Vector) -> Vector:
@@ -134,9 +137,9 @@ class Code:
 
     def loop(
         self,
-        count: ir.Value,
-        carried: Sequence[Vector | ir.Value],
-        body: Callable[[ir.Value, list[Any]], Sequence[Vector | ir.Value]],
+        count: Any,
+        carried: Sequence[Any],
+        body: Callable[[Any, list[Any]], Sequence[Any]],
         step: int = 1,
     ) -> list[Any]:
         """Run body(i, carried) -> carried for i = 0, step, … below count; what is carried are vectors or indices."""
@@ -162,7 +165,9 @@ class Code:
         phi.add_incoming(raw(value), block)
         return Vector(self, phi) if isinstance(value, Vector) else phi
 
-    def choose(self, condition: ir.Value, then: Callable[[], list[Vector]], otherwise: list[Vector]) -> list[Vector]:
+    def choose(
+        self, condition: Any, then: Callable[[], list[Vector]], otherwise: list[Vector]
+    ) -> list[Vector]:
         """then() where the condition (an index) is not zero, else otherwise."""
         builder = self.builder
         before = builder.block
@@ -243,9 +248,11 @@ def routine(parameters: str) -> Callable[[Callable[..., None]], Any]:
         def typed(typingctx: Any, *kinds: types.Type) -> Any:
             bits = pointer_bits(kinds[0])
 
-            def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+            def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
                 parts = cgutils.unpack_tuple(builder, values[0])
-                builder.call(declare(builder.module, name, parameters, bits), arguments(context, builder, parts, kinds))
+                builder.call(
+                    declare(builder.module, name, parameters, bits), arguments(context, builder, parts, kinds)
+                )
                 return context.get_dummy_value()
 
             return types.void(types.StarArgTuple(kinds)), generate
@@ -256,9 +263,11 @@ def routine(parameters: str) -> Callable[[Callable[..., None]], Any]:
     return decorate
 
 
-def arguments(context: Any, builder: ir.IRBuilder, values: Any, kinds: Any) -> list[ir.Value]:
+def arguments(context: Any, builder: Any, values: Any, kinds: Any) -> list[Any]:
     """Pointers as they are and numbers as indices, for a call into the library."""
     return [
-        builder.bitcast(value, POINTER) if isinstance(kind, types.CPointer) else context.cast(builder, value, kind, types.int64)
+        builder.bitcast(value, POINTER)
+        if isinstance(kind, types.CPointer)
+        else context.cast(builder, value, kind, types.int64)
         for value, kind in zip(values, kinds, strict=True)
     ]
