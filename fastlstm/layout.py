@@ -144,7 +144,10 @@ class LayerMemory:
         carried = h0 is not None or c0 is not None
         if carried or self.begun != (plan.rows, False):
             for array, state in ((self.h, h0), (self.c, c0)):
-                array[: plan.rows, : self.hidden] = 0 if state is None else state
+                # Rows that were positions of another batch may hold its NaN in their padding.
+                array[: plan.rows] = 0
+                if state is not None:
+                    array[: plan.rows, : self.hidden] = state
             self.record["carried"] = carried
         self.begun = (plan.rows, carried)
 

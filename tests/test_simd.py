@@ -16,7 +16,7 @@ from fastlstm.simd import functions, library
 from fastlstm.simd.target import target
 from fastlstm.simd.tiles import size_name, sizes
 from fastlstm.simd.vector import INDEX, POINTER, Code, Vector, symbol
-from tests.guards import Guards
+from guards import Guards
 
 BITS = pytest.mark.parametrize("bits", [32, 64])
 DTYPES = {32: np.dtype(np.float32), 64: np.dtype(np.float64)}

@@ -204,13 +204,15 @@ def inputs_backward(batch, layer, first, last, column, columns, like):
     """So many columns of dx = gradients of the gates' arguments · W_x, for the rows first..last."""
     gates = pointer(layer.gates, like)
     across, padded = line(gates), layer.padded
+    # Whole lines: dx may be the gradients of the layer below, whose padding an earlier NaN may have filled.
+    whole = -(-columns // across) * across
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
         if rows:
             dx = at(pointer(layer.dx, like), position * layer.x_row + column)
             product(dx, layer.x_row, at(gates, position * layer.gates_row), layer.gates_row, 1,
                     at(pointer(layer.backward_x, like), 4 * padded * column), across, 4 * padded * across,
-                    rows, 4 * padded, columns, 0, 0)  # fmt: skip
+                    rows, 4 * padded, whole, 0, 0)  # fmt: skip
 
 
 @inner
