@@ -175,6 +175,21 @@ def test_cells(data: DataGenerator, capsys: pytest.CaptureFixture[str]) -> None:
     assert lstm.predict(data, "t", 5) == "tqqqqq"
 
 
+def test_training_stops_by_its_own_rule(tmp_path: Path) -> None:
+    """At the notebook's window and threshold: smooth loss 46."""
+    path = tmp_path / "text.txt"
+    path.write_text(SOLILOQUY[:150], encoding="utf-8")
+    data = DataGenerator(path, 28)
+    np.random.seed(0)  # noqa: NPY002
+    lstm = LSTM(32, data.vocab_size, 28, 1e-2)
+    lstm.train(data)
+    smooth = [math.log(data.vocab_size) * 28]
+    for loss in lstm.losses:
+        smooth.append(0.999 * smooth[-1] + 0.001 * loss)
+    assert smooth[-1] <= 46 < smooth[-2]
+    assert lstm.losses[-1] < 1
+
+
 def test_sample_draws_what_choice_draws(data: DataGenerator) -> None:
     """Against single steps of the oracle and `np.random.choice` under the same seed."""
     lstm = make()

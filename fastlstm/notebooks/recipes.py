@@ -130,7 +130,7 @@ def name_generator(
     print(f"\n{steps:,} steps in {seconds:.1f} s, {each:.2f} ms each; the notebook itself does not run.")
     titles = ("Loss", "Perplexity", "Accuracy")
     return [
-        Curve(f"{title} (Avg of 30 batches)", "x", _averages(v))
+        Curve(f"{title} (Avg of 30 batches)", "batch / 30", _averages(v))
         for title, v in zip(titles, (J, P, A), strict=True)
     ]
 
