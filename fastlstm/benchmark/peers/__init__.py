@@ -71,8 +71,8 @@ def missing(peer: str) -> list[str]:
     return [package for package in NEEDS.get(peer, ()) if importlib.util.find_spec(package) is None]
 
 
-def choose(job: str, asked: tuple[str, ...]) -> list[str]:
-    """The peers to measure: those asked for, or all that are installed.
+def choose(job: str, asked: tuple[str, ...], quick: bool = False) -> list[str]:
+    """The peers to measure: those asked for, or all that are installed; `quick`: NumPy only where no other is.
 
     Raises FastLSTMError for one that was asked for and is not installed.
     """
@@ -81,7 +81,9 @@ def choose(job: str, asked: tuple[str, ...]) -> list[str]:
             raise FastLSTMError(
                 f"peer {peer} needs {' and '.join(lacking)}, which is missing: pip install 'fastlstm[bench]'"
             )
-    return [peer for peer in JOBS[job] if (peer in asked if asked else not missing(peer))]
+    chosen = [peer for peer in JOBS[job] if (peer in asked if asked else not missing(peer))]
+    frameworks = [peer for peer in chosen if peer in NEEDS]
+    return frameworks if quick and frameworks and not asked else chosen
 
 
 def variants(peer: str, job: str, shape: Shape, threads: int, quick: bool) -> list[Variant]:
@@ -106,6 +108,8 @@ def variants(peer: str, job: str, shape: Shape, threads: int, quick: bool) -> li
         modes += ["one at a time, LSTMCell"] if shape.B == 1 else []
     if peer == "loop":
         counts = [1]
+    if peer == "jax" and shape.ragged and quick:
+        return []
     chosen = [Variant(peer, count, mode) for count in counts for mode in modes]
     if quick:
         return chosen
