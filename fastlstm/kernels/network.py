@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastlstm.kernels.compile import inner, kernel
 from fastlstm.kernels.dropout import drop
+from fastlstm.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.kernels.head import (
     head_atoms,
     head_backward,
@@ -18,11 +19,9 @@ from fastlstm.kernels.layer import (
     blocks,
     forward_rows,
     forward_units,
-    gradient_atoms,
     pack_block,
     span,
     spans,
-    weight_gradients,
 )
 from fastlstm.kernels.optimizer import run_update
 from fastlstm.kernels.product import line, product

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastlstm.kernels.compile import inner, kernel
+from fastlstm.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.kernels.layer import (
     active_rows,
     backward_rows,
@@ -10,9 +11,7 @@ from fastlstm.kernels.layer import (
     blocks,
     forward_rows,
     forward_units,
-    gradient_atoms,
     pack_block,
-    weight_gradients,
 )
 from fastlstm.kernels.tickets import draw, finish, wait
 from fastlstm.simd.memory import at, flush_denormals, ids_pointer, pointer, restore
