@@ -119,7 +119,8 @@ def check_against_the_oracle(**sizes: Any) -> None:
 @st.composite
 def sizes(draw: Any) -> dict[str, Any]:
     flags = {
-        name: draw(st.booleans()) for name in ("ids", "ragged", "reverse", "states", "final_gradients", "bias")
+        name: draw(st.booleans())
+        for name in ("ids", "ragged", "reverse", "states", "final_gradients", "bias")
     }
     odd = st.sampled_from([1, 2, 3, 5, 8, 13, 16, 17, 25, 33, 40])
     return flags | {
@@ -371,7 +372,10 @@ GOOD = {"x": X, "W": W}
         ({"x": np.zeros((3, 2))}, "x is float64 (3, 2); it must be floats (T, B, 4) or integer ids (T, B)"),
         ({"x": np.zeros((3, 2), bool)}, "x is bool (3, 2)"),
         ({"x": np.zeros(3, int)}, "x is int64 (3,)"),
-        ({"x": np.zeros((0, 2, 4))}, "x has shape (0, 2, 4); it must have at least one step and one sequence"),
+        (
+            {"x": np.zeros((0, 2, 4))},
+            "x has shape (0, 2, 4); it must have at least one step and one sequence",
+        ),
         ({"x": np.zeros((3, 0), int)}, "x has shape (3, 0)"),
         ({"x": np.full((3, 2), 4)}, "x contains the id 4; ids must lie in 0..3"),
         ({"x": np.full((3, 2), -1)}, "x contains the id -1"),

@@ -23,7 +23,13 @@ DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 def check_against_the_oracle(
-    a: Architecture, T: int, B: int, ragged: bool, carried: bool = False, key: int | None = None, seed: int = 0
+    a: Architecture,
+    T: int,
+    B: int,
+    ragged: bool,
+    carried: bool = False,
+    key: int | None = None,
+    seed: int = 0,
 ) -> None:
     """Forward, evaluation and backward, twice, so that what a call leaves behind is met by the next."""
     rng = np.random.default_rng(seed)
@@ -412,7 +418,11 @@ def test_impossible_batches(arguments: dict[str, Any], message: str) -> None:
     network = Network(Architecture(6, 5, 4))
     given = {"ids": IDS, "targets": IDS} | arguments
     optimizer = Optimizer(network.parameters)
-    calls = [network.evaluate, network.backward, lambda **given: network.step(optimizer=optimizer, rate=0.1, **given)]
+    calls = [
+        network.evaluate,
+        network.backward,
+        lambda **given: network.step(optimizer=optimizer, rate=0.1, **given),
+    ]
     if "targets" not in arguments:
         calls.append(lambda targets, **given: network.forward(**given))
     for call in calls:
