@@ -245,17 +245,14 @@ def test_command_prints_tables_and_writes_json_and_plot(tmp_path: Path) -> None:
     assert Path(files[1]).read_bytes().startswith(b"\x89PNG")
 
 
-def test_fresh_process_tells_its_memory(tmp_path: Path) -> None:
-    workload = make_workload(DENSE, NAMES)
-    workload.save(tmp_path / "workload.npz")
-    worker = Worker(Variant("numpy", 1))
-    try:
-        worker.load(Variant("numpy", 1), "training", workload.shape, tmp_path / "workload.npz")
-        worker.ask("warm", calls=1)
-        memory = worker.ask("memory")
-    finally:
-        worker.close()
-    assert 0 <= memory["beyond_libraries"] < memory["peak"] < 1e9
+def test_fresh_process_tells_its_time_and_memory() -> None:
+    with Bench(settings("training"), NAMES, lambda text: None) as bench:
+        found = bench.start(DENSE, Variant("numpy", 1), {})
+    assert 0 < found["first_step"] < 60
+    assert 0 <= found["beyond_libraries"] < found["peak"] < 1e9
+    title, line = report.starts([found]).splitlines()
+    assert line.split()[:4] == ["notebook:", "numpy,", "1", "thread"]
+    assert "first step" in title
 
 
 def test_table_marks_what_is_inexact_and_shares_the_peak() -> None:

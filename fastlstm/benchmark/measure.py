@@ -16,6 +16,7 @@ import numpy as np
 
 from fastlstm.benchmark.peers import Variant, module_of
 from fastlstm.benchmark.shapes import Shape
+from fastlstm.errors import FastLSTMError
 
 TOLERANCES = {"loss": 1e-5, "logits": 1e-5, "out": 1e-5, "gradient": 1e-4, "update": 1e-3, "names": 1e-3}
 """Largest relative error of an array, ‖found − truth‖ / ‖truth‖, in each group of quantities; for drawn names
@@ -23,7 +24,7 @@ the share that differs. An update amplifies errors: of a gradient near 0, Adam k
 FEWEST_ROUNDS = 3
 
 
-class PeerError(Exception):
+class PeerError(FastLSTMError):
     """A peer that failed; it is reported and left out."""
 
 

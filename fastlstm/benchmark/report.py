@@ -78,6 +78,8 @@ def starts(found: Sequence[dict[str, Any]]) -> str:
     """Fresh processes: time to the first step, and memory."""
     rows = [["A fresh process, training", "first step after, s", "peak MB", "of it beyond the libraries"]]
     for one in found:
+        if "problem" in one:
+            continue  # the tables before this one name it
         sizes = (f"{one[key] / 1e6:,.0f}" for key in ("peak", "beyond_libraries"))
         rows.append([f"{one['shape']}: {one['label']}", figure(one["first_step"]), *sizes])
     return columns(rows)

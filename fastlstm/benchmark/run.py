@@ -217,40 +217,38 @@ class Bench:
         return {threads: limits.fma_peak(threads) for threads in sorted({1, self.settings.threads})}
 
     def starts(self) -> Iterator[dict[str, Any]]:
-        """In fresh processes: seconds to the first training step, and memory, for ours and each peer.
-
-        Ours starts twice, with an empty compilation cache and again with the one it filled.
-        """
-        threads, cache = self.settings.threads, Path(self.folder.name) / "cache"
-        environment = {"NUMBA_CACHE_DIR": str(cache)}
+        """Fresh starts of ours and each peer on each shape; the first of ours with an empty compilation cache."""
+        threads, empty = self.settings.threads, True
+        cache = {"NUMBA_CACHE_DIR": str(Path(self.folder.name) / "cache")}
         for shape in self.settings.shapes_of("training"):
-            workload = make_workload(shape, self.names)
-            workload.save(self.workload_file)
-            tried = [(OURS, environment, " (empty cache)"), (OURS, environment, "")]
-            tried += [(peer, {}, "") for peer in self.peers["training"] if peer not in ("loop", "numpy")]
-            if cache.exists():
-                del tried[0]
-            for peer, own, note in tried:
-                variant = ours("training", shape, threads)
-                if peer != OURS:
-                    variant = variants(peer, "training", shape, threads, quick=True)[0]
-                self.say(f"{shape.name}: starting {variant.label}")
-                worker = Worker(variant, own)
-                try:
-                    worker.load(variant, "training", workload.shape, self.workload_file)
-                    worker.ask("warm", calls=1)
-                    seconds = time.perf_counter() - worker.started
-                    worker.block(0.5)
-                    yield {
-                        "shape": shape.name,
-                        "label": variant.label + note,
-                        "first_step": seconds,
-                        **worker.ask("memory"),
-                    }
-                except PeerError as error:
-                    self.say(f"{shape.name}: {variant.label} failed: {error}")
-                finally:
-                    worker.close()
+            mine = ours("training", shape, threads)
+            if empty:
+                yield self.start(shape, mine, cache) | {"label": f"{mine.label} (empty cache)"}
+                empty = False
+            yield self.start(shape, mine, cache)
+            for peer in self.peers["training"]:
+                if peer not in ("loop", "numpy"):
+                    ways = variants(peer, "training", shape, threads, quick=False)
+                    yield self.start(shape, next(way for way in ways if way.threads == threads), {})
+
+    def start(self, shape: Shape, variant: Variant, environment: dict[str, str]) -> dict[str, Any]:
+        """Seconds to the end of a fresh process's first training step, and its memory half a second later."""
+        self.say(f"{shape.name}: starting {variant.label}")
+        workload = make_workload(shape, self.names)
+        workload.save(self.workload_file)
+        found: dict[str, Any] = {"shape": shape.name, "label": variant.label}
+        worker = Worker(variant, environment)
+        try:
+            worker.load(variant, "training", workload.shape, self.workload_file)
+            worker.ask("warm", calls=1)
+            found["first_step"] = time.perf_counter() - worker.started
+            worker.block(0.5)
+            found |= worker.ask("memory")
+        except PeerError as error:
+            found["problem"] = str(error)
+        finally:
+            worker.close()
+        return found
 
 
 def train(workload: Workload, names: Names) -> None:
