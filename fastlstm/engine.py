@@ -9,6 +9,7 @@ import numpy as np
 from fastlstm import workers
 from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.kernels.network import network_program
+from fastlstm.kernels.optimizer import COEFFICIENTS
 from fastlstm.kernels.records import HEAD, LAYER, NETWORK, Row
 from fastlstm.layout import LayerMemory, Plan, Room
 from fastlstm.parameters import Parameters
@@ -181,6 +182,6 @@ class Engine:
         pieces, v = optimizer.pieces, optimizer.moments.get("v")
         self._row.fill(pieces=len(pieces), piece=pieces, m=optimizer.moments["m"].flat, v=v and v.flat,
              numbers=optimizer.numbers, partial=self.arena.address("partial", len(pieces), dtype="float64"),
-             coefficients=self.arena.address("coefficients", len(pieces), self.layers[0].line))  # fmt: skip
+             coefficients=self.arena.address("coefficients", len(pieces), COEFFICIENTS))  # fmt: skip
         # The records hold addresses: the optimiser must outlive them.
         self._optimizer = optimizer

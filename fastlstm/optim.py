@@ -17,6 +17,7 @@ from fastlstm.kernels.optimizer import (
     BETA2,
     CLIP_NORM,
     CLIP_VALUE,
+    COEFFICIENTS,
     CORRECTION1,
     CORRECTION2,
     DECAY,
@@ -129,9 +130,8 @@ class Optimizer:
             raise FastLSTMError("the gradients are not like the parameters: make them with parameters.like()")
         self.begin(rate)
         record = np.zeros(1, NETWORK)
-        line = LINE // gradients.flat.dtype.itemsize
         partial, results = np.zeros(len(self.pieces)), np.zeros(3)
-        scratch = aligned(len(self.pieces) * line, gradients.flat.dtype)
+        scratch = aligned(len(self.pieces) * COEFFICIENTS, gradients.flat.dtype)
         v = self.moments.get("v")
         Row(record).fill(p=self.parameters.flat, g=gradients.flat, m=self.moments["m"].flat, v=v and v.flat,
              pieces=len(self.pieces), piece=self.pieces, numbers=self.numbers, partial=partial, coefficients=scratch,

@@ -54,6 +54,7 @@ SHAPES = {
     # Few rows and many units: the units are dealt.
     "units": (Architecture(9, 256, 0, 1), 3, 2, False),
     "tied": (Architecture(70, 24, 24, 1, tied=True), 5, 20, True),
+    "float64": (Architecture(40, 70, 19, 1, dtype="float64"), 4, 20, False),
 }
 CONFIG = OptimizerConfig("adamw", weight_decay=0.01, clip_value=0.1, clip_norm=0.5)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 from fastlstm.kernels.compile import inner, kernel
-from fastlstm.kernels.product import line
 from fastlstm.kernels.tickets import draw, finish, wait
 from fastlstm.simd.memory import at, floats_pointer, flush_denormals, integers_pointer, pointer, restore
 from fastlstm.simd.routines import adam, momentum, squares
 
 # Elements of the flat buffer that one atom updates.
 PIECE = 4096
+# Elements of a piece's scratch: room for Adam's nine coefficients, in whole cache lines of both float types.
+COEFFICIENTS = 16
 SGD, ADAM = 0, 1
 # The optimiser's numbers, float64.
 (
@@ -34,7 +35,7 @@ SGD, ADAM = 0, 1
 def square_piece(network, i, like):
     """Clip one piece of the gradients by value; leave its sum of squares."""
     piece, numbers = integers_pointer(network.piece), floats_pointer(network.numbers)
-    scratch = at(pointer(network.coefficients, like), i * line(pointer(network.p, like)))
+    scratch = at(pointer(network.coefficients, like), i * COEFFICIENTS)
     scratch[0] = numbers[CLIP_VALUE]
     g = at(pointer(network.g, like), piece[3 * i])
     squares(at(scratch, 1), g, scratch, piece[3 * i + 1])
@@ -57,7 +58,7 @@ def update_piece(network, i, norm, like):
     offset, count = piece[3 * i], piece[3 * i + 1]
     p, g = at(pointer(network.p, like), offset), at(pointer(network.g, like), offset)
     m = at(pointer(network.m, like), offset)
-    k = at(pointer(network.coefficients, like), i * line(p))
+    k = at(pointer(network.coefficients, like), i * COEFFICIENTS)
     rate = numbers[RATE]
     limit = numbers[CLIP_NORM]
     k[0] = min(1.0, limit / (norm + 1e-6)) if limit else 1.0

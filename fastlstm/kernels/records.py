@@ -88,7 +88,7 @@ NETWORK = record(
     "p", "g", "m", "v",  # the flat buffers
     "partial",  # float64 (pieces): sums of squares
     "numbers",  # float64: the optimiser's
-    "coefficients",  # (pieces, line): scratch
+    "coefficients",  # (pieces, COEFFICIENTS): scratch
     "results",  # float64 (3): loss, correct, norm
 )  # fmt: skip
 

@@ -1,0 +1,215 @@
+"""Nothing is written outside an array, nothing outside is read into a result, and padding stays zero.
+
+Every array of the engine and of the caller lies amid bytes that are NaN, and that are looked at afterwards.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import pytest
+from guards import FILL, Guards
+from networks import Sample, randomize
+
+from fastlstm import arena, optim, parameters, sequence, workers
+from fastlstm.arena import Arena, row_stride, whole_lines
+from fastlstm.lstm import pack
+from fastlstm.memory import LINE, aligned
+from fastlstm.model import Architecture, Network
+from fastlstm.optim import Optimizer, OptimizerConfig
+from fastlstm.sequence import Weights
+
+DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
+ZONE = 4096
+
+
+class Zones:
+    """Stands in for `aligned`: arrays with NaN on either side, all of which can be checked."""
+
+    def __init__(self) -> None:
+        self.raw: list[np.ndarray] = []
+
+    def aligned(self, size: int, dtype: Any) -> np.ndarray:
+        length = size * np.dtype(dtype).itemsize
+        raw = aligned(length + 2 * ZONE, np.uint8)
+        raw[:ZONE] = raw[ZONE + length :] = FILL
+        self.raw.append(raw)
+        return raw[ZONE : ZONE + length].view(dtype)
+
+    def check(self) -> None:
+        for raw in self.raw:
+            assert (raw[:ZONE] == FILL).all()
+            assert (raw[-ZONE:] == FILL).all()
+
+
+@pytest.fixture
+def zones(monkeypatch: pytest.MonkeyPatch) -> Zones:
+    made = Zones()
+    for module in (arena, optim, parameters, sequence):
+        monkeypatch.setattr(module, "aligned", made.aligned)
+    # No memory from before, and none of this for what comes after.
+    monkeypatch.setattr(sequence, "_free", deque(maxlen=8))
+    monkeypatch.setattr(workers, "SMALL_WORK", 0.0)
+    return made
+
+
+NETWORKS = {
+    "odd": Architecture(7, 3, 5, 2, 0.3, 0.2, learned_state=True),
+    "one of each": Architecture(1, 1, 1, 1),
+    "one-hot": Architecture(33, 17, 0, 3, 0.5),
+    "tied": Architecture(13, 25, 25, 1, tied=True),
+    "more characters than positions": Architecture(130, 9, 6, 2),
+    "units split": Architecture(5, 261, 3, 1),
+    "whole lines": Architecture(16, 32, 16, 2),
+}
+BATCHES = [(3, 2, False), (6, 13, True), (1, 1, False), (4, 5, True), (2, 30, False)]
+
+
+def train(architecture: Architecture) -> tuple[Network, list[Any]]:
+    """Steps on batches of several sizes, and everything that comes of them."""
+    rng = np.random.default_rng(0)
+    network = randomize(Network(architecture, threads=2), rng)
+    config = OptimizerConfig("adamw", weight_decay=0.1, clip_norm=0.5, clip_value=0.2)
+    optimizer = Optimizer(network.parameters, config)
+    results: list[Any] = []
+    for step, (T, B, ragged) in enumerate(BATCHES):
+        sample = Sample(rng, T, B, architecture.vocabulary, ragged)
+        ids, targets, lengths = sample.ids, sample.targets, sample.lengths
+        metrics, state = network.step(ids, targets, optimizer, 0.01, lengths, dropout_key=step)
+        results += [metrics, *state, *network.forward(ids, lengths)[0:1], network.gradients.flat.copy()]
+        results.append(network.evaluate(ids, targets, lengths, state)[0])
+        optimizer.update(network.gradients, 0.01)
+    return network, [
+        *results,
+        network.parameters.flat,
+        *(moment.flat for moment in optimizer.moments.values()),
+    ]
+
+
+@DTYPES
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_stays_within_its_arrays(name: str, dtype: str, zones: Zones) -> None:
+    architecture = Architecture(**NETWORKS[name].as_dict() | {"dtype": dtype})
+    network, results = train(architecture)
+    zones.check()
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (arena, optim, parameters):
+            patch.setattr(module, "aligned", aligned)
+        _, expected = train(architecture)
+    for one, other in zip(results, expected, strict=True):
+        assert np.isfinite(one).all()
+        assert np.array_equal(one, other)
+    for buffer in (network.parameters, network.gradients):
+        gaps = np.ones(buffer.flat.size, bool)
+        for field, start in buffer.offsets.items():
+            gaps[start : start + buffer[field].size] = False
+        assert not buffer.flat[gaps].any()
+    check_padding(network)
+
+
+def check_padding(network: Network) -> None:
+    """What lies past the real units of a row is zero after any number of batches."""
+    a, seen = network.architecture, set()
+    for name, array in network._engine.arena.arrays.items():
+        field = name.rsplit(".", 1)[-1]
+        if field in ("h", "c", "dh", "dc", "dh0", "dropped"):
+            assert not array[:, a.hidden :].any(), name
+            seen.add(field)
+        elif field in ("x", "dx"):
+            assert not array[:, a.embedding :].any(), name
+    assert {"h", "c", "dh", "dc"} <= seen
+
+
+@DTYPES
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize(
+    ("T", "B", "I", "H"),
+    [(1, 1, 1, 1), (3, 2, 5, 3), (4, 9, 18, 25), (2, 30, 33, 16), (2, 3, 7, 261), (5, 13, 64, 9)],
+)
+def test_the_array_api_stays_within_the_callers_arrays(
+    T: int, B: int, I: int, H: int, ids: bool, packed: bool, dtype: str, zones: Zones
+) -> None:
+    rng = np.random.default_rng(0)
+    guards = Guards()
+
+    def place(*shape: int, strides: tuple[int, ...] = ()) -> np.ndarray:
+        return guards.place((rng.normal(size=shape) / 2).astype(dtype), *strides)
+
+    x = guards.place(rng.integers(0, I, (T, B), dtype=np.int32)) if ids else place(T, B, I)
+    w_h, w_x = place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1))
+    weights: Any = Weights(w_h, w_x, place(4 * H))
+    h0, c0, dh_n, dc_n = (place(B, H) for _ in range(4))
+    # Rows that lie further apart than H, as those of two directions in one array do.
+    apart = (B * (H + 3), H + 3, 1)
+    out, dout = place(T, B, H, strides=apart), place(T, B, H, strides=apart)
+    lengths = rng.integers(0, T + 1, B)
+    lengths[-1] = T
+    given = [array.copy() for array in (x, *weights, h0, c0, dout, dh_n, dc_n)]
+    frozen = pack(np.hstack([w_h, w_x]), weights.b) if packed else weights
+    for reverse in (False, True):
+        h_n, c_n, _ = sequence.forward(x, frozen, h0, c0, lengths, out, False, 2, reverse)
+        first = out.copy()
+        out[...] = np.nan
+        h_2, c_2, cache = sequence.forward(x, frozen, h0, c0, lengths, out, True, 2, reverse)
+        assert cache is not None
+        dx = None if ids else place(T, B, I)
+        gradients = Weights(
+            place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1)), place(4 * H)
+        )
+        for array in (*([] if dx is None else [dx]), *gradients):
+            array[...] = np.nan
+        dh0, dc0 = sequence.backward(dout, cache, dh_n, dc_n, dx, gradients, 2)
+        for one, other in ((out, first), (h_2, h_n), (c_2, c_n)):
+            assert np.array_equal(one, other)
+        for array in (out, h_n, c_n, dh0, dc0, *gradients, *([] if dx is None else [dx])):
+            assert np.isfinite(array).all()
+    guards.check()
+    zones.check()
+    for array, before in zip((x, *weights, h0, c0, dout, dh_n, dc_n), given, strict=True):
+        assert np.array_equal(array, before)
+
+
+# Arrays
+
+
+@DTYPES
+def test_sizes_of_rows(dtype: str) -> None:
+    kind = np.dtype(dtype)
+    line = LINE // kind.itemsize
+    for size in (1, line - 1, line, line + 1, 2 * line, 1000, 1024):
+        assert 0 <= whole_lines(size, kind) - size < line
+        stride = row_stride(size, kind)
+        assert stride >= whole_lines(size, kind)
+        # An odd number of lines is prime to the number of cache sets.
+        assert stride % line == 0
+        assert stride // line % 2 == 1
+
+
+def test_an_arena_grows_and_keeps() -> None:
+    own = Arena("float32")
+    first = own.take("a", 3, 16)
+    assert first.__array_interface__["data"][0] % LINE == 0
+    first[...] = 1
+    assert own.take("a", 2, 16) is first
+    assert own.address("a", 3, 16) == first.__array_interface__["data"][0]
+    grown = own.take("a", 4, 16)
+    assert grown.shape == (4, 16)
+    assert not grown.any()
+    assert own.take("a", 1, 32).shape == (1, 32)
+    assert own.take("b", 5, dtype="int32").dtype == np.int32
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "uint8"])
+def test_aligned_arrays_are_zero_and_have_a_line_behind_them(dtype: str) -> None:
+    for size in (1, 7, 64, 1000):
+        array = aligned(size, dtype)
+        start = array.__array_interface__["data"][0]
+        assert start % LINE == 0
+        assert not array.any()
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        assert owner.__array_interface__["data"][0] + owner.nbytes >= start + array.nbytes + LINE
