@@ -23,8 +23,8 @@ BY_KIND: dict[str, dict[str, Any]] = {
         "epochs": 12, "batch_size": 128, "lr": 3e-3,
     },
     "text": {
-        "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.2,
-        "epochs": 12, "batch_size": 32, "lr": 4e-3,
+        "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.3,
+        "epochs": 12, "batch_size": 24, "lr": 4e-3,
     },
 }  # fmt: skip
 # And what it becomes where --minutes gives at least so much time.

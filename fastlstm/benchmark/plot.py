@@ -89,7 +89,7 @@ def panel(axis: Any, job: str, group: list[dict[str, Any]]) -> None:
         ticks.append(((top + y - 1) / 2, measurement["shape"]["name"]))
         y += 1
     axis.set_xscale("log", base=2)
-    left, right = np.floor(np.log2(least) - 0.2), np.ceil(np.log2(largest * 1.25))
+    left, right = np.floor(np.log2(least) - 0.2), np.ceil(np.log2(largest * 1.4))
     marks = 2.0 ** np.arange(left, right + 1)
     axis.set_xlim(marks[0], marks[-1])
     axis.set_xticks(marks, [f"{mark:g}×" for mark in marks])
@@ -97,6 +97,6 @@ def panel(axis: Any, job: str, group: list[dict[str, Any]]) -> None:
     axis.invert_yaxis()
     axis.axvline(1, color="#222222", linewidth=1)
     axis.set_title(TITLES[job], loc="left", fontsize=11)
-    axis.legend(loc="lower right", fontsize=9, frameon=False)
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(seen), fontsize=9, frameon=False)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
