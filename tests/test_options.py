@@ -49,7 +49,7 @@ def test_unknown_options_are_type_errors():
 
 def test_defaults_depend_on_the_kind_and_what_is_given_stays():
     names, text = Options().resolve("names", 10**6), Options(lr=1.0).resolve("text", 10**6)
-    assert (names.batch_size, names.lowercase, text.batch_size, text.lowercase) == (128, True, 32, False)
+    assert (names.batch_size, names.lowercase, text.batch_size, text.lowercase) == (128, True, 24, False)
     assert text.lr == 1.0
     assert names.epochs is not None
     assert None not in (names.hidden, names.embedding, names.dropout, names.weight_decay)
