@@ -68,7 +68,7 @@ def test_help_of_train_has_every_option_with_its_default():
     for field in Options.__dataclass_fields__.values():
         spelled = "--as" if field.name == "kind" else "--" + field.name.replace("_", "-")
         assert spelled in text
-    for shown in ("[256]", "[names 128, text 32]", "[adamw]", "[names on, text off]", "[0.1]", "[an epoch]"):
+    for shown in ("[256]", "[names 128, text 24]", "[adamw]", "[names on, text off]", "[0.1]", "[an epoch]"):
         assert shown in text
 
 
