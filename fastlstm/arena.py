@@ -31,6 +31,7 @@ class Arena:
     def __init__(self, dtype: str | np.dtype) -> None:
         self.dtype = np.dtype(dtype)
         self.arrays: dict[str, np.ndarray] = {}
+        self.bytes = 0
 
     def take(self, name: str, *shape: int, dtype: str | np.dtype | None = None) -> np.ndarray:
         """The array `name` of at least this shape's rows; all dimensions but the first are as asked for."""
@@ -38,8 +39,10 @@ class Arena:
         have = self.arrays.get(name)
         if have is not None and have.shape[1:] == shape[1:] and have.shape[0] >= shape[0]:
             return have
-        self.arrays[name] = aligned(math.prod(shape), kind).reshape(shape)
-        return self.arrays[name]
+        array = aligned(math.prod(shape), kind).reshape(shape)
+        self.bytes += array.nbytes - (0 if have is None else have.nbytes)
+        self.arrays[name] = array
+        return array
 
     def address(self, name: str, *shape: int, dtype: str | np.dtype | None = None) -> int:
         """Where `take` of the same arguments begins."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from threading import Lock
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -90,6 +91,8 @@ class Workspace(Uncopied):
 
 # Workspaces that no cache uses; the most recently used come first. Appending and popping are atomic.
 _free: deque[Workspace] = deque(maxlen=8)
+# Larger ones are given back to the system: to fill them takes much longer than to get them.
+KEPT_BYTES = 1 << 28
 
 
 def take_workspace(dtype: np.dtype, hidden: int, width: int, ids: bool) -> Workspace:
@@ -143,6 +146,8 @@ class Cache(Uncopied):
         self.rows = np.arange(plan.rows, dtype=np.int32) if order is None else order.astype(np.int32)
         # The backward pass writes over the gates; a second one has them computed again.
         self.spent = False
+        # One backward pass at a time.
+        self.lock = Lock()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -162,7 +167,8 @@ class Cache(Uncopied):
         )
 
     def __del__(self) -> None:
-        _free.appendleft(self.workspace)
+        if self.workspace.arena.bytes <= KEPT_BYTES:
+            _free.appendleft(self.workspace)
 
 
 def sorted_plan(steps: int, rows: int, lengths: np.ndarray | None) -> tuple[Plan, np.ndarray | None]:
@@ -252,19 +258,20 @@ def backward(
         cache.plan,
         cache.order,
     )
-    if cache.spent:
-        cache.run(forward_program, threads, 1)
-    cache.spent = True
-    B, H, workspace = plan.rows, cache.hidden, cache.workspace
-    # A row without steps passes its gradients through. A NaN of an earlier call may stand in the padding of dc.
-    workspace.dh0[:B, :H] = memory.dc[:B] = 0
-    if dh_n is not None:
-        workspace.dh_n[:B, :H] = workspace.dh0[:B, :H] = in_order(dh_n, order)
-    if dc_n is not None:
-        memory.dc[:B, :H] = in_order(dc_n, order)
-    record.fill(dout=dout, width_out=row_step(dout), dw_h=0, dx_out=dx,
-         dh_n=None if dh_n is None else workspace.dh_n, dx=None if dx is None else workspace.dx)  # fmt: skip
-    if gradients is not None:
-        memory.gradients(*gradients)
-    cache.run(backward_program, threads, 2)
-    return as_given((workspace.dh0[:B, :H].copy(), memory.dc[:B, :H].copy()), order)
+    with cache.lock:
+        if cache.spent:
+            cache.run(forward_program, threads, 1)
+        cache.spent = True
+        B, H, workspace = plan.rows, cache.hidden, cache.workspace
+        # A row without steps passes its gradients through. A NaN of an earlier call may stand in the padding of dc.
+        workspace.dh0[:B, :H] = memory.dc[:B] = 0
+        if dh_n is not None:
+            workspace.dh_n[:B, :H] = workspace.dh0[:B, :H] = in_order(dh_n, order)
+        if dc_n is not None:
+            memory.dc[:B, :H] = in_order(dc_n, order)
+        record.fill(dout=dout, width_out=row_step(dout), dw_h=0, dx_out=dx,
+             dh_n=None if dh_n is None else workspace.dh_n, dx=None if dx is None else workspace.dx)  # fmt: skip
+        if gradients is not None:
+            memory.gradients(*gradients)
+        cache.run(backward_program, threads, 2)
+        return as_given((workspace.dh0[:B, :H].copy(), memory.dc[:B, :H].copy()), order)

@@ -15,7 +15,7 @@ from networks import Sample, randomize
 
 from fastlstm import arena, optim, parameters, sequence, workers
 from fastlstm.arena import Arena, row_stride, whole_lines
-from fastlstm.lstm import pack
+from fastlstm.lstm import lstm_forward, pack
 from fastlstm.memory import LINE, aligned
 from fastlstm.model import Architecture, Network
 from fastlstm.optim import Optimizer, OptimizerConfig
@@ -170,6 +170,19 @@ def test_the_array_api_stays_within_the_callers_arrays(
     zones.check()
     for array, before in zip((x, *weights, h0, c0, dout, dh_n, dc_n), given, strict=True):
         assert np.array_equal(array, before)
+
+
+def test_a_large_workspace_is_given_back(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> None:
+    def call() -> None:
+        lstm_forward(np.zeros((3, 2, 4)), np.zeros((20, 9)))
+
+    call()
+    assert len(sequence._free) == 1
+    workspace = sequence._free[0]
+    assert workspace.arena.bytes == sum(array.nbytes for array in workspace.arena.arrays.values())
+    monkeypatch.setattr(sequence, "KEPT_BYTES", workspace.arena.bytes - 1)
+    call()
+    assert not sequence._free
 
 
 # Arrays

@@ -220,7 +220,10 @@ def test_compiled_code_is_kept_until_a_source_changes(tmp_path: Path) -> None:
     # A function that is compiled into its callers.
     change(package / "kernels" / "optimizer.py", "numbers[MOMENTUM], rate\n", "numbers[MOMENTUM], 3 * rate\n")
     assert run_copy(tmp_path) == (-2.0, 0)
-    assert len(list(package.rglob("fastlstm-32-*.o"))) == 1
+    libraries, programs = list(package.rglob("fastlstm-32-*")), list(package.rglob("*.nbc"))
+    assert [file.suffix for file in libraries] == [".o"]
+    # Whoever may read the one may read the other.
+    assert libraries[0].stat().st_mode == programs[0].stat().st_mode
 
 
 def test_without_a_folder_for_compiled_code(tmp_path: Path) -> None:

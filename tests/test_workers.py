@@ -18,7 +18,7 @@ from networks import Sample, randomize
 
 from fastlstm import workers
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_backward, lstm_forward
+from fastlstm.lstm import lstm_backward, lstm_forward, pack
 from fastlstm.model import Architecture, Network
 from fastlstm.optim import Optimizer, OptimizerConfig
 
@@ -136,6 +136,35 @@ def test_four_callers_at_once_each_get_their_own(pool: workers.Pool) -> None:
         caller.join(120)
     for one, expected in zip(together, alone, strict=True):
         assert np.array_equal(one, expected)
+
+
+@pytest.mark.parametrize("shared", ["cache", "packed weights"])
+def test_what_several_callers_share(shared: str, pool: workers.Pool) -> None:
+    rng = np.random.default_rng(0)
+    x, W = rng.normal(size=(5, 9, 6)).astype(np.float32), rng.normal(size=(68, 23)).astype(np.float32)
+    _, _, cache = lstm_forward(x, W)
+    frozen = pack(W)
+
+    def run(scale: int) -> bytes:
+        if shared == "cache":
+            return lstm_backward(np.full((5, 9, 17), scale, np.float32), cache, threads=2).W.tobytes()
+        return lstm_forward(scale * x, frozen, keep_cache=False, threads=2)[0].tobytes()
+
+    alone = [run(scale) for scale in range(4)]
+    together: list[list[bytes]] = [[] for _ in range(4)]
+
+    def repeat(scale: int) -> None:
+        for _ in range(60):
+            together[scale].append(run(scale))
+
+    callers = [threading.Thread(target=repeat, args=(scale,), daemon=True) for scale in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    for results, expected in zip(together, alone, strict=True):
+        assert len(results) == 60
+        assert set(results) == {expected}
 
 
 # The pool

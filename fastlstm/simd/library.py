@@ -7,10 +7,9 @@ library is rebuilt when a source, the compiler or the target changes: all of the
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -43,12 +42,12 @@ def load(bits: int, folder: Path | None) -> None:
     if bits in _loaded:
         return
     machine, cpu = host_machine()
-    name = hashlib.sha256(f"{DIGEST} {cpu}".encode()).hexdigest()[:24]
-    path = None if folder is None else folder / f"fastlstm-{bits}-{name}.o"
+    family = f"fastlstm-{bits}-{hashlib.sha256(str(cpu).encode()).hexdigest()[:8]}"
+    path = None if folder is None else folder / f"{family}-{DIGEST[:24]}.o"
     code = _read(path)
     if code is None:
         code = machine.emit_object(optimized(target(bits), machine))
-        _write(path, code, f"fastlstm-{bits}-*.o")
+        _write(path, code, f"{family}-*.o")
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -94,13 +93,16 @@ def _write(path: Path | None, code: bytes, predecessors: str) -> None:
     """Replace the file atomically and remove those of older sources; a folder that refuses means no file."""
     if path is None:
         return
+    # Readable by whoever may read the folder, so not by `tempfile`.
+    temporary = path.with_suffix(f".{uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(code)
-        for old in path.parent.glob(predecessors):
-            old.unlink(missing_ok=True)
-        Path(temporary).replace(path)
+        try:
+            temporary.write_bytes(code)
+            for old in path.parent.glob(predecessors):
+                old.unlink(missing_ok=True)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError:
         return
