@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NoReturn
 
 import numpy as np
 
@@ -20,6 +21,13 @@ def row_stride(size: int, dtype: np.dtype) -> int:
     """Elements from row to row: an odd number of cache lines, so that a column's elements spread over all cache sets."""
     line = LINE // dtype.itemsize
     return (-(-size // line) | 1) * line
+
+
+class Uncopied:
+    """What holds addresses: a copy of it would write into the original's memory."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
 
 
 class Arena:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastlstm import workers
-from fastlstm.arena import Arena, row_stride, whole_lines
+from fastlstm.arena import Arena, Uncopied, row_stride, whole_lines
 from fastlstm.kernels.network import network_program
 from fastlstm.kernels.optimizer import COEFFICIENTS
 from fastlstm.kernels.records import HEAD, LAYER, NETWORK, Row
@@ -45,7 +45,7 @@ class Pass(NamedTuple):
     optimizer: int
 
 
-class Engine:
+class Engine(Uncopied):
     """The arena of one network, the records that point into it, and `run`."""
 
     def __init__(self, architecture: Architecture, parameters: Parameters, gradients: Parameters) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from threading import Lock
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 
 from fastlstm import workers
-from fastlstm.arena import Arena
+from fastlstm.arena import Arena, Uncopied
 from fastlstm.kernels.records import LAYER, Row
 from fastlstm.kernels.sequence import backward_program, forward_program, pack_program
 from fastlstm.layout import LayerMemory, Plan, Room, full_plan, ragged_plan
@@ -35,13 +35,6 @@ class Weights(NamedTuple):
     @property
     def dtype(self) -> np.dtype:
         return self.w_h.dtype
-
-
-class Uncopied:
-    """What holds addresses: a copy of it would write into the original's memory."""
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} cannot be copied or pickled")
 
 
 class Workspace(Uncopied):

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fastlstm.arena import Arena, row_stride, whole_lines
+from fastlstm.arena import Arena, Uncopied, row_stride, whole_lines
 from fastlstm.errors import FastLSTMError
 from fastlstm.kernels.generate import ROWS, SLOTS, pack_program, read_program, same
 from fastlstm.kernels.records import HEAD, LAYER, Row, address
@@ -24,7 +24,7 @@ from fastlstm.parameters import Parameters
 STEPS = 4096  # characters of a prefix that are read in one call
 
 
-class FrozenNetwork:
+class FrozenNetwork(Uncopied):
     """A network's weights as they were, packed for reading characters; any number of states share them."""
 
     def __init__(self, network: Network) -> None:
@@ -67,7 +67,7 @@ def freeze(network: Network) -> FrozenNetwork:
     return frozen
 
 
-class Rows:
+class Rows(Uncopied):
     """Memory of the states, logits and scratch of some rows, and the record of it that the programs read."""
 
     def __init__(self, frozen: FrozenNetwork, rows: int) -> None:
@@ -108,6 +108,9 @@ class StreamState:
     def copy(self) -> StreamState:
         """A state that goes on alone from here: a branch."""
         return self.take(range(self.batch))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> StreamState:
+        return self.copy()
 
     def take(self, rows: Sequence[int] | np.ndarray) -> StreamState:
         """A state of the given rows, in their order; a row may be repeated."""

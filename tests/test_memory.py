@@ -5,7 +5,9 @@ Every array of the engine and of the caller lies amid bytes that are NaN, and th
 
 from __future__ import annotations
 
+import copy
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import pytest
 from guards import FILL, Guards
 from networks import Sample, randomize
 
-from fastlstm import arena, optim, parameters, sequence, workers
+from fastlstm import arena, optim, parameters, sequence, stream, workers
 from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.lstm import lstm_forward, pack
 from fastlstm.memory import LINE, aligned
@@ -183,6 +185,21 @@ def test_a_large_workspace_is_given_back(zones: Zones, monkeypatch: pytest.Monke
     monkeypatch.setattr(sequence, "KEPT_BYTES", workspace.arena.bytes - 1)
     call()
     assert not sequence._free
+
+
+def test_a_copied_state_goes_on_alone() -> None:
+    network = randomize(Network(Architecture(6, 5, 4, 2)), np.random.default_rng(0))
+    state = stream.start(SimpleNamespace(network=network), 3)
+    logits = stream.step(state, [1, 2, 3])
+    twin = copy.deepcopy(state)
+    stream.step(twin, [0, 0, 0])
+    again = stream.start(SimpleNamespace(network=network), 3)
+    assert np.array_equal(stream.step(again, [1, 2, 3]), logits)
+    for one, other in zip(stream.step(state, [4, 4, 4]), stream.step(again, [4, 4, 4]), strict=True):
+        assert np.array_equal(one, other)
+    for holder in (state.rows, state.frozen, network._engine):
+        with pytest.raises(TypeError, match="cannot be copied or pickled"):
+            copy.deepcopy(holder)
 
 
 # Arrays
