@@ -42,7 +42,7 @@ class Pass(NamedTuple):
     backward: bool
     gathered: bool
     dropping: bool
-    optimizer: int
+    optimizer: tuple[int, ...]  # which one, and which moments it has
 
 
 class Engine(Uncopied):
@@ -57,7 +57,7 @@ class Engine(Uncopied):
         self.results = np.zeros(3)
         self._kind: Pass | None = None
         self._room = (0, 0)
-        self._optimizer: Optimizer | None = None
+        self._updating: list[object] = []
         self.layers = [self._layer(l) for l in range(architecture.layers)]
         self._head()
         self._network()
@@ -111,7 +111,8 @@ class Engine(Uncopied):
         gathered = bool(a.embedding) and (
             (dropping and a.embedding_dropout > 0) or a.vocabulary > plan.positions
         )
-        self._reserve(plan, Pass(targets is not None, backward, gathered, dropping, id(optimizer)), optimizer)
+        updating = () if optimizer is None else (id(optimizer), *map(id, optimizer.moments.values()))
+        self._reserve(plan, Pass(targets is not None, backward, gathered, dropping, updating), optimizer)
         network["learned"] = (2 if went_on else 1) if a.learned_state else 0
         if dropping:
             keys = layer_keys(dropout_key or 0, a.layers + 1)
@@ -183,5 +184,5 @@ class Engine(Uncopied):
         self._row.fill(pieces=len(pieces), piece=pieces, m=optimizer.moments["m"].flat, v=v and v.flat,
              numbers=optimizer.numbers, partial=self.arena.address("partial", len(pieces), dtype="float64"),
              coefficients=self.arena.address("coefficients", len(pieces), COEFFICIENTS))  # fmt: skip
-        # The records hold addresses: the optimiser must outlive them.
-        self._optimizer = optimizer
+        # The records hold addresses: what is there must outlive them.
+        self._updating = [optimizer, *optimizer.moments.values()]

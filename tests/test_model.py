@@ -431,6 +431,18 @@ def test_impossible_batches(arguments: dict[str, Any], message: str) -> None:
     assert optimizer.steps == 0
 
 
+def test_moments_may_be_replaced() -> None:
+    rng = np.random.default_rng(0)
+    network, sample = randomize(Network(Architecture(6, 5, 4)), rng), Sample(rng, 3, 2, 6)
+    optimizer = Optimizer(network.parameters)
+    network.step(sample.ids, sample.targets, optimizer, 0.1)
+    old = optimizer.moments["m"].copy()
+    kept, optimizer.moments["m"] = optimizer.moments["m"], network.parameters.like()
+    network.step(sample.ids, sample.targets, optimizer, 0.1)
+    assert np.array_equal(kept.flat, old.flat)
+    assert optimizer.moments["m"].flat.any()
+
+
 def test_another_networks_optimizer_is_refused() -> None:
     network, other = Network(Architecture(6, 5, 4)), Network(Architecture(6, 5, 4))
     with pytest.raises(FastLSTMError, match="made for other parameters"):
