@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def dropout_threshold(probability: float) -> int:
-    """Of 2³² equally likely numbers, how many keep an element; 0 for no dropout."""
-    return round((1 - probability) * 2**32) if probability else 0
+    """Of 2³² equally likely numbers, how many keep an element, neither none nor all; 0 for no dropout."""
+    return min(max(round((1 - probability) * 2**32), 1), 2**32 - 1) if probability else 0
 
 
 def layer_keys(key: int, count: int) -> list[int]:

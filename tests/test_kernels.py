@@ -184,6 +184,11 @@ def test_dropout_bits_equal_their_twin(probability: float, dtype: str) -> None:
     assert (result[:, 33:] == 7).all()
 
 
+def test_thresholds_fit_into_32_bits() -> None:
+    thresholds = [dropout_threshold(p) for p in (0.0, 1e-12, 0.5, 1 - 1e-12)]
+    assert thresholds == [0, 2**32 - 1, 2**31, 1]
+
+
 def test_bits_are_even() -> None:
     bits = random_bits(np.arange(64), random_bits(np.arange(4000), 12345)[:, None])
     assert bits.min() >= 0
