@@ -9,6 +9,8 @@ from typing import Any
 
 from numba import njit, types
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 from fastlstm.simd import library
 
@@ -44,13 +46,56 @@ def load_library(sig: Any, folder: Path | None) -> None:
             library.load(argument.dtype.bitwidth, folder)
 
 
+class Part(JITCodeLibrary):
+    """The code of a function that only other kernels call: merged into theirs as it was written.
+
+    Numba would optimise it, and all that it calls, and make machine code of it, by itself and again in every caller.
+    """
+
+    def _optimize_final_module(self) -> None:
+        """Left to the kernel."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Nobody calls it by its address."""
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        return self
+
+    def set_env(self, name: str, environment: object) -> None:
+        """There is no machine code that could look for Python's objects."""
+
+
+class PartCompiler(Compiler):
+    """Numba's compiler with a `Part` to write to."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        codegen = self.state.targetctx.codegen()
+        self.state.library = Part(codegen, "part")
+
+
 # Wrappers and reference counts that no kernel needs would be half of the compilation.
-jit: Any = partial(njit, nogil=True, error_model="numpy")
+jit: Any = partial(njit, nogil=True, error_model="numpy", no_rewrites=True)
 
 
 def inner(function: Callable[..., Any]) -> Any:
     """Compile a function that other kernels call; it is cached as a part of them."""
-    return jit(no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)(function)
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
+    dispatcher = jit(**options, pipeline_class=PartCompiler)(function)
+    specialised = dispatcher.get_call_template
+    dispatcher.get_call_template = lambda kinds, named: specialised(tuple(map(widened, kinds)), named)
+    return dispatcher
+
+
+def widened(kind: Any) -> Any:
+    """int64 for whatever is an integer: one specialisation of a function serves all its callers."""
+    return types.int64 if isinstance(kind, types.Integer | types.IntegerLiteral) else kind
 
 
 def kernel(function: Callable[..., Any]) -> Any:
