@@ -74,7 +74,10 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
         go_on = 1 if load or k else 0
         j = 0
         while j < full or (j == full and rest):
-            vectors = width if full - j >= width else min(full - j, tile_vectors(c))
+            vectors = width
+            while vectors > full - j and vectors > tile_vectors(c):
+                vectors //= 2
+            vectors = min(vectors, full - j)
             cut = 0
             if j == full:
                 vectors = cut = 1

@@ -120,7 +120,7 @@ def masked_store(code: Code, vector: Vector, pointer: Any, mask: Any) -> None:
 def sizes(t: Target) -> list[tuple[int, int, bool]]:
     """All (rows, vectors, cut) that `tile` can be asked for on a target."""
     full = {(r, v, False) for r in range(1, t.rows + 1) for v in range(1, t.vectors + 1)}
-    wide = {(r, t.wide(r), False) for r in range(1, 4)}
+    wide = {(r, t.wide(r) >> n, False) for r in range(1, 4) for n in range(3) if t.wide(r) >> n > t.vectors}
     cut = {(r, 1, True) for r in range(1, t.rows + 1)}
     return sorted(full | wide | cut)
 
