@@ -12,95 +12,16 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from fastlstm import workers
+from fastlstm.drawing import Rules, draw, pick, stream_keys
 from fastlstm.errors import FastLSTMError
-from fastlstm.kernels import choose as choosing
-from fastlstm.kernels.generate import FAILED, SLOTS, Job, generate_program
-from fastlstm.kernels.tickets import new_board
 from fastlstm.novelty import comparable
 from fastlstm.reading import preprocess
 from fastlstm.request import DEFAULT_LENGTH, DEFAULT_ROOM, Request
-from fastlstm.stream import Rows, StreamState, begin, step
-
-NOT_FINITE = "the model's outputs are not finite: its training diverged, so train it again"
-
-
-class Rules(NamedTuple):
-    """What `draw` obeys: the numbers of `choose`, and where sequences end."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    end: int  # the end mark's id, -1 for text
-    stop: np.ndarray  # (S,) ids; S = 0: none
-    shortest: np.ndarray  # (P,) for each prefix, the characters to draw before the end mark may come
-    longest: np.ndarray  # (P,) and the most that are drawn
-
-
-def stream_keys(seed: int, sequences: np.ndarray) -> np.ndarray:
-    """The keys (B,) of the streams of uniform numbers behind the sequences numbered (B,)."""
-    keys = np.empty(len(sequences), np.uint64)
-    choosing.stream_keys(np.uint64(seed), sequences.astype(np.uint64), keys)
-    return keys
-
-
-def uniforms(keys: np.ndarray, positions: int) -> np.ndarray:
-    """The first uniform numbers (positions, B) of the streams with keys (B,), as float64 in [0, 1)."""
-    numbers = np.empty((positions, len(keys)))
-    choosing.uniforms(keys, numbers)
-    return numbers
-
-
-def pick(logits: np.ndarray, keys: np.ndarray, position: int, short: np.ndarray, rules: Rules) -> np.ndarray:
-    """One id (B,) for each row of logits (B, V), the end mark being ruled out where `short` (B,)."""
-    B, V = logits.shape
-    chosen = np.empty(B, np.int64)
-    banned = np.where(short, rules.end, -1)
-    settings = (rules.temperature, rules.top_k, rules.top_p)
-    scratch, heap = np.empty((2, V)), np.empty(V, np.int32)
-    choosing.choose_rows(logits, keys, position, banned, *settings, scratch, heap, chosen)
-    if (chosen == choosing.NOTHING).any():
-        raise FastLSTMError(NOT_FINITE)
-    return chosen
-
-
-def draw(
-    state: StreamState, origins: np.ndarray, keys: np.ndarray, rules: Rules, threads: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw N sequences side by side.
-
-    `state` has read each of P prefixes; origins (N,) says which of them a sequence continues, keys (N,) which
-    stream of uniforms it draws from. Returns ids (N, longest), padded with 0, and lengths (N,), which count a
-    stop text but no end mark.
-    """
-    N, frozen = len(origins), state.frozen
-    ids, lengths = np.zeros((N, rules.longest.max()), np.int32), np.zeros(N, np.int64)
-    work = 2.0 * frozen.flat.size * N * min(8, ids.shape[1])
-    count = 1 if work < workers.SMALL_WORK else min(workers.thread_count(threads), N)
-    slots = min(SLOTS, -(-N // count))
-    rows = [Rows(frozen, slots) for _ in range(count)]
-    fed, sequences = np.zeros((2, count, slots), np.int64)
-    workers.run(
-        generate_program,
-        frozen.records,
-        frozen.head,
-        state.rows.record,
-        np.concatenate([each.record for each in rows]),
-        Job(ids, lengths, origins, keys, **rules._asdict()),
-        fed,
-        sequences,
-        frozen.like,
-        new_board(),
-        threads=count,
-        work=work,
-    )
-    if (lengths == FAILED).any():
-        raise FastLSTMError(NOT_FINITE)
-    return ids, lengths
+from fastlstm.stream import begin, step
 
 
 def rules_for(model: Any, request: Request, prefixes: Sequence[str]) -> Rules:

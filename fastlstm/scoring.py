@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastlstm.drawing import NOT_FINITE
 from fastlstm.errors import FastLSTMError
 from fastlstm.reading import preprocess
 from fastlstm.request import DEFAULT_ROOM, whole
-from fastlstm.sampling import NOT_FINITE, context
+from fastlstm.sampling import context
 from fastlstm.stream import begin, start, step
 
 BATCH = 480  # names scored at once

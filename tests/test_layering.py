@@ -28,7 +28,7 @@ optim schedules
 engine model
 options checkpoint
 stream feeds budget folders
-novelty request training
+novelty request training drawing
 sampling scoring report plots runs
 charlm
 notebooks

@@ -17,10 +17,11 @@ from sample_models import (
 )
 from scipy.stats import chisquare
 
+from fastlstm.drawing import Rules, pick, stream_keys, uniforms
 from fastlstm.errors import FastLSTMError
 from fastlstm.novelty import NameIndex
 from fastlstm.request import Request
-from fastlstm.sampling import Rules, generate, pick, stream, stream_keys, uniforms
+from fastlstm.sampling import generate, stream
 from fastlstm.stream import start, step
 
 DRAWS = 1_000_000

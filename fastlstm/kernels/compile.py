@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,27 +79,33 @@ class PartCompiler(Compiler):
         self.state.library = Part(codegen, "part")
 
 
-# Wrappers and reference counts that no kernel needs would be half of the compilation.
-jit: Any = partial(njit, nogil=True, error_model="numpy", no_rewrites=True)
+# Rewrites, wrappers and reference counts, of which no kernel needs any, would be half of the compilation.
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "no_rewrites": True,
+    "no_cfunc_wrapper": True,
+}
+PART = OPTIONS | {"no_cpython_wrapper": True, "_nrt": False, "pipeline_class": PartCompiler}
 
 
 def inner(function: Callable[..., Any]) -> Any:
     """Compile a function that other kernels call; it is cached as a part of them."""
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "_nrt": False}
-    dispatcher = jit(**options, pipeline_class=PartCompiler)(function)
+    dispatcher: Any = njit(**PART)(function)
     specialised = dispatcher.get_call_template
     dispatcher.get_call_template = lambda kinds, named: specialised(tuple(map(widened, kinds)), named)
     return dispatcher
 
 
 def widened(kind: Any) -> Any:
-    """int64 for whatever is an integer: one specialisation of a function serves all its callers."""
-    return types.int64 if isinstance(kind, types.Integer | types.IntegerLiteral) else kind
+    """int64 for every integer that it can hold: one specialisation of a function serves all its callers."""
+    integer = isinstance(kind, types.Integer | types.IntegerLiteral)
+    return types.int64 if integer and kind != types.uint64 else kind
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that Python calls, cached where a cache folder can be written."""
-    dispatcher = jit(no_cfunc_wrapper=True)(function)
+    dispatcher: Any = njit(**OPTIONS)(function)
     try:
         dispatcher._cache = SourceCache(function)
     except RuntimeError:

@@ -23,6 +23,8 @@ from fastlstm.simd.routines import copy, lstm_cell
 
 # Rows that are advanced together: enough to read the weights seldom, few enough to stay in the L2 cache.
 SLOTS = 48
+# Sequences whose characters one worker chooses at a time.
+CHOICES = 128
 
 # Rows of sequences, in memory of whole cache lines.
 ROWS = record(
@@ -34,7 +36,7 @@ ROWS = record(
     "heap",  # int32 (V): scratch
 )  # fmt: skip
 
-ENDED = -1  # in place of a character: the sequence has no more
+ENDED = -1  # in place of a character, or of an origin: the sequence has no more
 FAILED = -1  # in place of a length: the logits were not finite
 
 
@@ -115,14 +117,14 @@ def read_program(layers, head, rows, ids, active, logits, like):
 
 
 class Job(NamedTuple):
-    """What is to be drawn, and where to; of N sequences and P prefixes."""
+    """What is to be drawn, and where to, of N sequences."""
 
     ids: np.ndarray  # int32 (N, longest): filled
     lengths: np.ndarray  # int64 (N), zero at first: the characters drawn, or FAILED
-    origins: np.ndarray  # int64 (N): the prefix that a sequence goes on from
+    origins: np.ndarray  # int64 (N): the row of `start` that a sequence goes on from, or ENDED
     keys: np.ndarray  # uint64 (N): its stream of uniform numbers
-    shortest: np.ndarray  # int64 (P): before so many drawn characters the end mark is ruled out
-    longest: np.ndarray  # int64 (P): and after so many a sequence is cut
+    shortest: np.ndarray  # int64 (N): before so many drawn characters the end mark is ruled out
+    longest: np.ndarray  # int64 (N): and after so many the sequence is cut
     end: int  # the end mark's id, -1 where there is none
     stop: np.ndarray  # int32 (S): ids that end a sequence
     temperature: float
@@ -133,10 +135,10 @@ class Job(NamedTuple):
 @inner
 def next_character(job, n, row, V, rows):
     """Choose sequence n's next character from a row of logits and write it down; ENDED where it has none."""
-    position, origin = job.lengths[n], job.origins[n]
-    if position == job.longest[origin]:
+    position = job.lengths[n]
+    if position == job.longest[n]:
         return ENDED
-    banned = job.end if position < job.shortest[origin] else -1
+    banned = job.end if position < job.shortest[n] else -1
     chosen = choose(row, V, banned, job.temperature, job.top_k, job.top_p, uniform(job.keys[n], position),
                     floats_pointer(rows.z), floats_pointer(rows.weights), ids_pointer(rows.heap))  # fmt: skip
     if chosen == NOTHING:
@@ -146,7 +148,7 @@ def next_character(job, n, row, V, rows):
         return ENDED
     job.ids[n, position] = chosen
     job.lengths[n] = position + 1
-    return ENDED if position + 1 == job.longest[origin] or stops(job, n, position + 1) else chosen
+    return ENDED if position + 1 == job.longest[n] or stops(job, n, position + 1) else chosen
 
 
 @inner
@@ -176,7 +178,9 @@ def run_rows(layers, head, start, rows, job, fed, sequences, worker, like, board
     while True:
         while count < slots and n < N:
             origin = job.origins[n]
-            chosen = next_character(job, n, at(begun, origin * head.logits_row), V, rows)
+            chosen = ENDED
+            if origin != ENDED:
+                chosen = next_character(job, n, at(begun, origin * head.logits_row), V, rows)
             if chosen != ENDED:
                 move(layers, rows, count, start, origin, like)
                 fed[worker, count], sequences[worker, count] = chosen, n
@@ -197,10 +201,37 @@ def run_rows(layers, head, start, rows, job, fed, sequences, worker, like, board
 
 
 @kernel
+def choose_program(head, start, rows, job, alive, chosen, like, numbers, board):
+    """Write down the next character of each sequence in `alive`; `chosen` gets it too, or ENDED."""
+    worker, first = draw(numbers), draw(board) * CHOICES
+    logits = pointer(start[0].logits, like)
+    while first < len(alive):
+        for i in range(first, min(first + CHOICES, len(alive))):
+            row = at(logits, job.origins[alive[i]] * head[0].logits_row)
+            chosen[i] = next_character(job, alive[i], row, head[0].vocabulary, rows[worker])
+        first = draw(board) * CHOICES
+
+
+@kernel
+def extend_program(layers, head, start, rows, parents, ids, like, numbers, board):
+    """Row r of `rows` becomes row parents[r] of `start` after ids[0, r]. The records in `rows`, one for each worker,
+    are of the same states and logits and of scratch of their own."""
+    worker, first = draw(numbers), draw(board) * SLOTS
+    saved = flush_denormals()
+    while first < len(parents):
+        count = min(SLOTS, len(parents) - first)
+        for r in range(first, first + count):
+            move(layers, rows[worker], r, start[0], parents[r], like)
+        advance(layers, head[0], rows[worker], ids, 0, first, count, like)
+        first = draw(board) * SLOTS
+    restore(saved)
+
+
+@kernel
 def generate_program(layers, head, start, rows, job, fed, sequences, like, numbers, board):
     """Draw all sequences of a job.
 
-    `start` holds the states and logits after each prefix, `rows` a record for each worker, `fed` and
+    `start` holds the states and logits that sequences go on from, `rows` a record for each worker, `fed` and
     `sequences` (workers, S) the ids and numbers of the sequences in its rows; `numbers` numbers the workers.
     """
     worker = draw(numbers)
