@@ -10,6 +10,7 @@ from numba import njit, types
 from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.runtime import rtsys
 
 from fastlstm.simd import library
 
@@ -21,9 +22,14 @@ class SourceCache(FunctionCache):
         return (*super()._index_key(sig, codegen), library.DIGEST)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """As Numba's; the library that the kernel calls is loaded first."""
+        """As Numba's, with the library that the kernel calls, and without half a second for Numba's registries.
+
+        They hold what compiling needs, and no kernel needs any of it to run.
+        """
         load_library(sig, Path(self.cache_path))
-        return super().load_overload(sig, target_context)
+        rtsys.initialize(target_context)
+        with self._guard_against_spurious_io_errors():
+            return self._load_overload(sig, target_context)
 
 
 class LibraryOnly:
