@@ -68,9 +68,14 @@ def full_plan(steps: int, rows: int) -> Plan:
 def ragged_plan(steps: int, lengths: np.ndarray) -> Plan:
     """Row b is active at steps 0 … lengths[b] − 1; lengths in non-increasing order."""
     active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(steps), side="right")
-    start = np.zeros(steps + 1, np.int32)
+    return packed_plan(active, len(lengths))
+
+
+def packed_plan(active: np.ndarray, rows: int) -> Plan:
+    """The first active[t] of the rows are active at step t; the numbers do not increase."""
+    start = np.zeros(len(active) + 1, np.int32)
     np.cumsum(active, out=start[1:])
-    return Plan(steps, len(lengths), int(start[-1]), start, group_bounds(len(lengths)))
+    return Plan(len(active), rows, int(start[-1]), start, group_bounds(rows))
 
 
 class LayerMemory:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.sequence import Cache, Frozen, Weights, backward, forward
+from fastlstm.sequence import Cache, Frozen, Weights, backward, forward, sorted_plan
 
 
 class Gradients(NamedTuple):
@@ -104,7 +104,9 @@ def lstm_forward(
     if lengths is not None:
         lengths = checked_lengths(lengths, T, B)
     out = np.empty((T, B, H), dtype)
-    h_n, c_n, cache = forward(x, weights, h0, c0, lengths, out, keep_cache, threads, reverse)
+    h_n, c_n, cache = forward(
+        x, *sorted_plan(T, B, lengths), weights, h0, c0, out, keep_cache, threads, reverse
+    )
     return out, (h_n, c_n), cache
 
 

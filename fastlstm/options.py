@@ -20,23 +20,23 @@ from fastlstm.schedules import KINDS
 BY_KIND: dict[str, dict[str, Any]] = {
     "names": {
         "lowercase": True, "hidden": 256, "embedding": 64, "dropout": 0.2,
-        "epochs": 12, "batch_size": 128, "lr": 3e-3,
+        "epochs": 12, "batch_size": 128, "lr": 3e-3, "weight_decay": 0.01,
     },
     "text": {
-        "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.3,
-        "epochs": 12, "batch_size": 24, "lr": 4e-3,
+        "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.1,
+        "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1,
     },
 }  # fmt: skip
 # And what it becomes where --minutes gives at least so much time.
 BY_MINUTES: dict[str, list[tuple[float, dict[str, Any]]]] = {
     "names": [],
-    "text": [(8.0, {"hidden": 512, "dropout": 0.4})],
+    "text": [(8.0, {"hidden": 512, "dropout": 0.3})],
 }
 LEAST_STEPS = 1000  # little data is gone through more often, until there are so many updates
 LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
 LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 SGD_RATE = 0.5
-ADAMW_DECAY = 0.01
+WIDE = 256  # beyond so many units the learning rate falls as they grow (Yang et al., "Tensor Programs V", 2022)
 
 
 def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
@@ -129,10 +129,10 @@ class Options:
     )
     batch_size: int | None = _option(None, "Training", int, "Names in a batch, or streams of a text.", low=1)
     window: int = _option(
-        64, "Training", int, "Text: characters of a stream in a step (truncated BPTT).", low=1
+        48, "Training", int, "Text: characters of a stream in a step (truncated BPTT).", low=1
     )
     optimizer: str = _option("adamw", "Training", str, "Optimiser.", choices=("sgd", "adam", "adamw"))
-    lr: float | None = _option(None, "Training", float, "Highest learning rate.", above=0, late=True)
+    lr: float | None = _option(None, "Training", float, "Highest learning rate; by default lower beyond 256 units.", above=0, late=True)
     schedule: str = _option("onecycle", "Training", str, "How the learning rate changes.", choices=KINDS)
     warmup: float | None = _option(
         None,
@@ -155,7 +155,7 @@ class Options:
     beta1: float = _option(0.9, "Training", float, "Adam's memory of gradients.", low=0, below=1)
     beta2: float = _option(0.999, "Training", float, "Adam's memory of their squares.", low=0, below=1)
     weight_decay: float | None = _option(
-        None, "Training", float, "Decoupled decay of weight matrices.  [adamw 0.01, others 0]", low=0
+        None, "Training", float, "Decoupled decay of weight matrices; of adamw alone.", low=0
     )
     clip_norm: float = _option(
         1.0, "Training", float, "Largest norm of all gradients; 0: any.", low=0, late=True
@@ -215,9 +215,12 @@ class Options:
         else:
             step = (self.batch_size or defaults["batch_size"]) * (self.window if kind == "text" else 1)
             defaults["epochs"] = max(defaults["epochs"], LEAST_STEPS * step // size)
+        # Wide layers take smaller steps.
+        defaults["lr"] *= min(1.0, WIDE / (self.hidden or defaults["hidden"]))
         if self.optimizer == "sgd":
             defaults["lr"] = SGD_RATE
-        defaults["weight_decay"] = ADAMW_DECAY if self.optimizer == "adamw" else 0.0
+        if self.optimizer != "adamw":
+            defaults["weight_decay"] = 0.0
         if self.tied:
             defaults["embedding"] = self.hidden or defaults["hidden"]
         unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}

@@ -135,8 +135,8 @@ class Cache(Uncopied):
             workspace.memory.width,
             workspace.arena.dtype,
         )
-        # The row of the caller's that each row is.
-        self.rows = np.arange(plan.rows, dtype=np.int32) if order is None else order.astype(np.int32)
+        # The row of the caller's that each row is; None where the caller's rows are the positions.
+        self.rows = None if order is None else order.astype(np.int32)
         # The backward pass writes over the gates; a second one has them computed again.
         self.spent = False
         # One backward pass at a time.
@@ -165,7 +165,7 @@ class Cache(Uncopied):
 
 
 def sorted_plan(steps: int, rows: int, lengths: np.ndarray | None) -> tuple[Plan, np.ndarray | None]:
-    """The plan of a batch, and the order of its rows by falling length where they need one."""
+    """The plan of a padded batch, and the order of its rows by falling length where not all are full."""
     if lengths is None:
         return full_plan(steps, rows), None
     order = np.argsort(-lengths, kind="stable")
@@ -196,18 +196,22 @@ def as_given(
 
 def forward(
     x: np.ndarray,
+    plan: Plan,
+    order: np.ndarray | None,
     weights: Weights | Frozen,
     h0: np.ndarray | None,
     c0: np.ndarray | None,
-    lengths: np.ndarray | None,
     out: np.ndarray,
     keep_cache: bool,
     threads: int | None,
     reverse: bool,
 ) -> tuple[np.ndarray, np.ndarray, Cache | None]:
-    """`lstm_forward` for valid, contiguous arguments; rows of `out` (T, B, H) may lie further apart than H."""
-    ids = x.ndim == 2
-    plan, order = sorted_plan(x.shape[0], x.shape[1], lengths)
+    """`lstm_forward` for valid, contiguous arguments; rows of `out` may lie further apart than H.
+
+    With an order x is (T, B, I) or ids (T, B), and out (T, B, H). Without one, x and out hold the plan's positions and
+    no others, which is the same in a batch of full sequences.
+    """
+    ids = x.dtype.kind in "iu"
     cache = Cache(
         take_workspace(weights.dtype, weights.hidden, weights.width, ids),
         plan,
@@ -231,8 +235,8 @@ def forward(
 
 
 def row_step(array: np.ndarray) -> int:
-    """Elements from one row of (T, B, n) to the next; NumPy gives a dimension of size 1 any stride."""
-    return array.strides[1 if array.shape[1] > 1 else 0] // array.itemsize
+    """Elements from one row of (T, B, n) or (N, n) to the next; NumPy gives a dimension of size 1 any stride."""
+    return array.strides[-2 if array.shape[-2] > 1 else 0] // array.itemsize
 
 
 def backward(

@@ -149,13 +149,14 @@ def test_the_array_api_stays_within_the_callers_arrays(
     out, dout = place(T, B, H, strides=apart), place(T, B, H, strides=apart)
     lengths = rng.integers(0, T + 1, B)
     lengths[-1] = T
+    plan = sequence.sorted_plan(T, B, lengths)
     given = [array.copy() for array in (x, *weights, h0, c0, dout, dh_n, dc_n)]
     frozen = pack(np.hstack([w_h, w_x]), weights.b) if packed else weights
     for reverse in (False, True):
-        h_n, c_n, _ = sequence.forward(x, frozen, h0, c0, lengths, out, False, 2, reverse)
+        h_n, c_n, _ = sequence.forward(x, *plan, frozen, h0, c0, out, False, 2, reverse)
         first = out.copy()
         out[...] = np.nan
-        h_2, c_2, cache = sequence.forward(x, frozen, h0, c0, lengths, out, True, 2, reverse)
+        h_2, c_2, cache = sequence.forward(x, *plan, frozen, h0, c0, out, True, 2, reverse)
         assert cache is not None
         dx = None if ids else place(T, B, I)
         gradients = Weights(

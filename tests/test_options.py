@@ -55,6 +55,8 @@ def test_defaults_depend_on_the_kind_and_what_is_given_stays():
     assert None not in (names.hidden, names.embedding, names.dropout, names.weight_decay)
     assert Options(steps=5).resolve("names", 10**6).epochs is None
     assert Options(tied=True, hidden=96).resolve("names", 100).embedding == 96
+    assert Options(hidden=512).resolve("text", 10**6).lr == Options().resolve("text", 10**6).lr / 2
+    assert Options(hidden=64).resolve("names", 100).lr == names.lr
     assert Options(optimizer="adam").resolve("names", 100).weight_decay == 0
     assert Options(optimizer="sgd").resolve("names", 100).lr > names.lr
 

@@ -277,16 +277,18 @@ def test_transpose(bits: int) -> None:
 
 @BITS
 @pytest.mark.parametrize("limit", [0.5, np.inf])
-def test_squares(bits: int, limit: float) -> None:
+def test_clip_and_squares(bits: int, limit: float) -> None:
     rng, guards = np.random.default_rng(0), Guards()
     g = guards.place(rows_of(rng, bits, 5 * target(bits).line))
     result, bound = guards.place(np.zeros(1, g.dtype)), guards.place(np.array([limit], g.dtype))
     clipped = np.clip(g, -limit, limit)
-    call("squares", bits, result, g, bound, g.size)
+    call("clip", bits, g, bound, g.size)
     assert np.array_equal(g, clipped)
+    call("squares", bits, result, g, g.size)
     close(result[0], (clipped.astype(np.float64) ** 2).sum(), bits)
     g[7] = np.nan
-    call("squares", bits, result, g, bound, g.size)
+    call("clip", bits, g, bound, g.size)
+    call("squares", bits, result, g, g.size)
     assert np.isnan(result[0])
     guards.check()
 

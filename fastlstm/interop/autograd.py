@@ -5,7 +5,7 @@ Letters: T time steps, B sequences, I inputs, H hidden size, D directions, N rea
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -13,95 +13,67 @@ import torch
 from torch import Tensor
 
 from fastlstm.errors import FastLSTMError
+from fastlstm.layout import Plan, packed_plan
 from fastlstm.sequence import Cache, Weights, backward, forward
 
 
-class Ragged(NamedTuple):
-    """Where a packed batch's N rows lie among the T·B rows of a padded one; `lengths` (B,) don't increase."""
-
-    places: np.ndarray
-    lengths: np.ndarray
-    T: int
-    B: int
-
-    @classmethod
-    def of(cls, batch_sizes: np.ndarray, N: int) -> Ragged:
-        """The layout of a PackedSequence with `batch_sizes` (T,) and N rows of data."""
-        T, B = len(batch_sizes), int(batch_sizes[0])
-        active = np.arange(B) < batch_sizes[:, None]
-        places = np.flatnonzero(active)
-        if len(places) != N:
-            raise RuntimeError(
-                f"batch_sizes must not increase and must sum to the {N} rows of data: {batch_sizes}"
-            )
-        return cls(places, active.sum(0), T, B)
-
-    def pad(self, rows: np.ndarray) -> np.ndarray:
-        """(N, X) to (T, B, X), zero where there is no row."""
-        padded = np.zeros((self.T * self.B, rows.shape[1]), rows.dtype)
-        padded[self.places] = rows
-        return padded.reshape(self.T, self.B, -1)
-
-    def pack(self, padded: np.ndarray) -> np.ndarray:
-        """(T, B, X) to (N, X)."""
-        return padded.reshape(self.T * self.B, -1)[self.places]
+def plan_of(batch_sizes: np.ndarray, N: int) -> Plan:
+    """The plan of a PackedSequence with `batch_sizes` (T,), whose N rows of data are the engine's positions."""
+    plan = packed_plan(batch_sizes, int(batch_sizes[0]))
+    if plan.positions != N or (batch_sizes[1:] > batch_sizes[:-1]).any():
+        raise RuntimeError(
+            f"batch_sizes must not increase and must sum to the {N} rows of data: {batch_sizes}"
+        )
+    return plan
 
 
 class Layer(torch.autograd.Function):
     """From x (T, B, I) and states (D, B, H) to outputs (T, B, D·H) and final states (D, B, H).
 
-    With a `Ragged`, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
+    Of a packed batch, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
     weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x, h0, c0, H: int, ragged: Ragged | None, keep_cache: bool, threads: int | None, *weights
-    ):
+    def forward(ctx: Any, x, h0, c0, H: int, plan: Plan, keep_cache: bool, threads: int | None, *weights):
         keep_cache = keep_cache and any(ctx.needs_input_grad)
-        x, lengths = (_array(x), None) if ragged is None else (ragged.pad(_array(x)), ragged.lengths)
-        (T, B, I), D = x.shape, len(weights) // 4
+        x = _array(x)
+        (*rows, I), D, B = x.shape, len(weights) // 4, plan.rows
         h0, c0 = ((None,) * D, (None,) * D) if h0 is None else (_array(h0), _array(c0))
-        out, h_n, c_n = (np.empty((*shape, H), x.dtype) for shape in ((T, B, D), (D, B), (D, B)))
+        out, h_n, c_n = (np.empty((*shape, H), x.dtype) for shape in ((*rows, D), (D, B), (D, B)))
         caches = []
         for d in range(D):
             given = _weights(I, H, x.dtype, *weights[4 * d : 4 * d + 4])
             h_n[d], c_n[d], cache = forward(
-                x, given, h0[d], c0[d], lengths, out[:, :, d], keep_cache, threads, d == 1
+                x, plan, None, given, h0[d], c0[d], out[..., d, :], keep_cache, threads, d == 1
             )
             caches.append(cache)
         if keep_cache:
             ctx.save_for_backward(_keep(caches))
             ctx.set_materialize_grads(False)
-            ctx.shape, ctx.ragged, ctx.threads = x.shape, ragged, threads
-        out = out.reshape(T, B, D * H)
-        out = out if ragged is None else ragged.pack(out)
+            ctx.rows, ctx.threads = rows, threads
+        out = out.reshape(*rows, D * H)
         return torch.from_numpy(out), torch.from_numpy(h_n), torch.from_numpy(c_n)
 
     @staticmethod
     def backward(ctx: Any, dout, dh_n, dc_n):  # pyright: ignore[reportIncompatibleMethodOverride]
         caches = _kept(*ctx.saved_tensors)
-        needed, ragged, D = ctx.needs_input_grad, ctx.ragged, len(caches)
-        (T, B, I), H, dtype = ctx.shape, caches[0].hidden, caches[0].dtype
-        if dout is None:
-            dout = np.zeros((T, B, D * H), dtype)
-        else:
-            dout = _array(dout) if ragged is None else ragged.pad(_array(dout))
-        dout = dout.reshape(T, B, D, H)
+        needed, rows, D = ctx.needs_input_grad, ctx.rows, len(caches)
+        B, I, H, dtype = caches[0].plan.rows, caches[0].width, caches[0].hidden, caches[0].dtype
+        dout = np.zeros((*rows, D * H), dtype) if dout is None else _array(dout)
+        dout = dout.reshape(*rows, D, H)
         dh_n, dc_n = ((None,) * D if s is None else _array(s) for s in (dh_n, dc_n))
         dx, dh0, dc0 = None, np.empty((D, B, H), dtype), np.empty((D, B, H), dtype)
         weights = []
         for d, cache in enumerate(caches):
-            dx_d = np.empty((T, B, I), dtype) if needed[0] else None
+            dx_d = np.empty((*rows, I), dtype) if needed[0] else None
             dw = None
             if any(needed[7 + 4 * d : 11 + 4 * d]):
                 dw = Weights(*(np.empty(s, dtype) for s in ((4 * H, H), (4 * H, I), 4 * H)))
-            dh0[d], dc0[d] = backward(dout[:, :, d], cache, dh_n[d], dc_n[d], dx_d, dw, ctx.threads)
+            dh0[d], dc0[d] = backward(dout[..., d, :], cache, dh_n[d], dc_n[d], dx_d, dw, ctx.threads)
             dx = dx_d if dx is None else dx + dx_d
             # The two biases' gradients are equal but share no memory: PyTorch makes them .grad as they are.
             weights += [None] * 4 if dw is None else [dw.w_x, dw.w_h, dw.b, dw.b.copy()]
-        if dx is not None and ragged is not None:
-            dx = ragged.pack(dx)
         arrays = (dx, dh0, dc0, None, None, None, None, *weights)
         tensors = [torch.from_numpy(a) if n else None for a, n in zip(arrays, needed, strict=True)]
         if torch.is_grad_enabled():

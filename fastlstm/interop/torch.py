@@ -27,7 +27,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.interop.autograd import Layer, Ragged
+from fastlstm.interop.autograd import Layer, plan_of
+from fastlstm.layout import Plan, full_plan
 
 States = tuple[Tensor, Tensor]
 
@@ -70,7 +71,7 @@ class LSTM(nn.LSTM):
         self._check(data, hx, batch_sizes)
         if hx is not None:
             hx = self.permute_hidden(hx, sorted_indices)
-        out, final = self._layers(data, hx, Ragged.of(batch_sizes.numpy(), len(data)))
+        out, final = self._layers(data, hx, plan_of(batch_sizes.numpy(), len(data)))
         final = self.permute_hidden(final, unsorted_indices)
         return PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices), final
 
@@ -91,8 +92,9 @@ class LSTM(nn.LSTM):
         if input.numel() == 0:
             return super().forward(input, hx)
         if not self.batch_first:
-            return self._layers(input, hx, None)
-        out, final = self._layers(input.transpose(0, 1), hx, None)
+            return self._layers(input, hx, full_plan(*input.shape[:2]))
+        input = input.transpose(0, 1)
+        out, final = self._layers(input, hx, full_plan(*input.shape[:2]))
         return out.transpose(0, 1), final
 
     def _obstacle(self, x: Tensor) -> str:
@@ -122,7 +124,7 @@ class LSTM(nn.LSTM):
                 "convert or move both, or set fallback=True to leave this to torch.nn.LSTM"
             )
 
-    def _layers(self, x: Tensor, hx: States | None, ragged: Ragged | None) -> tuple[Tensor, States]:
+    def _layers(self, x: Tensor, hx: States | None, plan: Plan) -> tuple[Tensor, States]:
         """Outputs (T, B, D·H), or (N, D·H) where x is (N, I), and the final states (L·D, B, H)."""
         D = 2 if self.bidirectional else 1
         keep_cache = torch.is_grad_enabled()
@@ -134,7 +136,7 @@ class LSTM(nn.LSTM):
             of_layer = slice(layer * D, (layer + 1) * D)
             h0, c0 = (None, None) if hx is None else (hx[0][of_layer], hx[1][of_layer])
             flat = [w for four in weights[of_layer] for w in (four if self.bias else (*four, None, None))]
-            x, *states = Layer.apply(x, h0, c0, self.hidden_size, ragged, keep_cache, self.threads, *flat)
+            x, *states = Layer.apply(x, h0, c0, self.hidden_size, plan, keep_cache, self.threads, *flat)
             final.append(states)
         if self.num_layers == 1:
             return x, tuple(final[0])

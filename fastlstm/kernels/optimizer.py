@@ -7,7 +7,7 @@ import math
 from fastlstm.kernels.compile import inner, kernel
 from fastlstm.kernels.tickets import draw, finish, wait
 from fastlstm.simd.memory import at, floats_pointer, flush_denormals, integers_pointer, pointer, restore
-from fastlstm.simd.routines import adam, momentum, squares
+from fastlstm.simd.routines import adam, clip, momentum, squares
 
 # Elements of the flat buffer that one atom updates.
 PIECE = 4096
@@ -36,10 +36,12 @@ def square_piece(network, i, like):
     """Clip one piece of the gradients by value; leave its sum of squares."""
     piece, numbers = integers_pointer(network.piece), floats_pointer(network.numbers)
     scratch = at(pointer(network.coefficients, like), i * COEFFICIENTS)
-    scratch[0] = numbers[CLIP_VALUE]
-    g = at(pointer(network.g, like), piece[3 * i])
-    squares(at(scratch, 1), g, scratch, piece[3 * i + 1])
-    floats_pointer(network.partial)[i] = scratch[1]
+    g, count = at(pointer(network.g, like), piece[3 * i]), piece[3 * i + 1]
+    if numbers[CLIP_VALUE] < math.inf:
+        scratch[0] = numbers[CLIP_VALUE]
+        clip(g, scratch, count)
+    squares(scratch, g, count)
+    floats_pointer(network.partial)[i] = scratch[0]
 
 
 @inner

@@ -51,9 +51,9 @@ LAYER = record(
     "key",  # of the layer's dropout mask
     "db_row",  # (4Hp)
     "packed",  # whether the panels are packed already
-    "order",  # int32 (B): the caller's row of each row, for the arrays of the caller's that follow
+    "order",  # int32 (B): the caller's row of each row, for the arrays of the caller's that follow; 0: they hold positions
     "width_out",  # elements from one row of out to the next: more than H where two directions share it
-    "x_in", "out", "dout", "dx_out",  # (T, B, I) and (T, B, width_out)
+    "x_in", "out", "dout", "dx_out",  # (T, B, I) and (T, B, width_out), or (N, I) and (N, width_out)
 )  # fmt: skip
 
 HEAD = record(

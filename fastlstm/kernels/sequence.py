@@ -19,15 +19,16 @@ from fastlstm.simd.memory import at, flush_denormals, ids_pointer, pointer, rest
 
 @inner
 def move_rows(batch, layer, outside, inside, inside_row, outside_row, units, first, last, outwards):
-    """Copy rows first..last between the caller's (T, B, ·) array and positions.
+    """Copy rows first..last between the caller's (T, B, ·) or (N, ·) array and positions.
 
     What has no real element on the other side becomes zero: the caller's padded steps, our rows' padded units.
     """
     start, order = ids_pointer(batch.start), ids_pointer(layer.order)
     for t in range(batch.steps):
         rows = active_rows(batch, t, first, last)
-        for r in range(last - first if outwards else rows):
-            theirs = at(outside, (t * batch.rows + order[first + r]) * outside_row)
+        for r in range(last - first if outwards and layer.order else rows):
+            place = t * batch.rows + order[first + r] if layer.order else start[t] + first + r
+            theirs = at(outside, place * outside_row)
             ours = at(inside, (start[t] + first + r) * inside_row)
             if not outwards:
                 for u in range(units):

@@ -135,19 +135,31 @@ def transpose(code: Code, block: Any, source: Any, source_row: Any, block_row: A
         code.store(Vector(code, value), block, builder.mul(block_row, code.index(j)))
 
 
-@routine("pppi")
-def squares(code: Code, result: Any, g: Any, limit: Any, count: Any) -> None:
-    """result[0] = the sum of squares of g, after clamping g to ±limit[0] in place; NaN stays."""
+@routine("ppi")
+def clip(code: Code, g: Any, limit: Any, count: Any) -> None:
+    """Clamp g to ±limit[0]; NaN stays."""
     bound = code.broadcast(limit)
     low = code.constant(0.0) - bound
 
-    def body(i: Any, sums: list[Vector]) -> list[Vector]:
-        value = code.load(g, i).where("<", low, low).where(">", bound, bound)
-        code.store(value, g, i)
-        return [value.muladd(value, sums[0])]
+    def body(i: Any, _: list[Any]) -> list[Any]:
+        code.store(code.load(g, i).where("<", low, low).where(">", bound, bound), g, i)
+        return []
 
-    (total,) = code.loop(count, [code.constant(0.0)], body, step=code.lanes)
-    code.builder.store(total.fold(Vector.__add__), result, align=code.bits // 8)
+    code.loop(count, [], body, step=code.lanes)
+
+
+@routine("ppi")
+def squares(code: Code, result: Any, g: Any, count: Any) -> None:
+    """result[0] = the sum of squares of g."""
+    across = code.target.line // code.lanes
+
+    def body(i: Any, sums: list[Vector]) -> list[Vector]:
+        # A sum for each vector of a cache line: one alone would wait for itself.
+        values = [code.load(code.at(g, i), k * code.lanes) for k in range(across)]
+        return [value.muladd(value, total) for value, total in zip(values, sums, strict=True)]
+
+    sums = code.loop(count, [code.constant(0.0)] * across, body, step=code.target.line)
+    code.builder.store(sum(sums[1:], sums[0]).fold(Vector.__add__), result, align=code.bits // 8)
 
 
 @routine("pppppi")
