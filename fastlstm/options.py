@@ -36,7 +36,7 @@ LEAST_STEPS = 1000  # little data is gone through more often, until there are so
 LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
 LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 SGD_RATE = 0.5
-WIDE = 256  # beyond so many units the learning rate falls as they grow (Yang et al., "Tensor Programs V", 2022)
+WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2022)
 
 
 def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
@@ -132,7 +132,9 @@ class Options:
         48, "Training", int, "Text: characters of a stream in a step (truncated BPTT).", low=1
     )
     optimizer: str = _option("adamw", "Training", str, "Optimiser.", choices=("sgd", "adam", "adamw"))
-    lr: float | None = _option(None, "Training", float, "Highest learning rate; by default lower beyond 256 units.", above=0, late=True)
+    lr: float | None = _option(
+        None, "Training", float, "Highest learning rate; less beyond 256 units.", above=0, late=True
+    )
     schedule: str = _option("onecycle", "Training", str, "How the learning rate changes.", choices=KINDS)
     warmup: float | None = _option(
         None,
@@ -215,7 +217,6 @@ class Options:
         else:
             step = (self.batch_size or defaults["batch_size"]) * (self.window if kind == "text" else 1)
             defaults["epochs"] = max(defaults["epochs"], LEAST_STEPS * step // size)
-        # Wide layers take smaller steps.
         defaults["lr"] *= min(1.0, WIDE / (self.hidden or defaults["hidden"]))
         if self.optimizer == "sgd":
             defaults["lr"] = SGD_RATE

@@ -52,7 +52,7 @@ class Request:
     tries: int = 100
     seed: int | None = None
     threads: int | None = None
-    batch_size: int = 4096
+    batch_size: int = 16384
 
     def __post_init__(self) -> None:
         for name, low in (("n", 1), ("tries", 1), ("batch_size", 1)):

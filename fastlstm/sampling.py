@@ -55,14 +55,11 @@ def rules_for(model: Any, request: Request, prefixes: Sequence[str]) -> Rules:
 def context(vocabulary: Any, ids: np.ndarray) -> np.ndarray:
     """What the network reads before the first drawn character: of a name, the end mark and the prefix.
 
-    A text without a prefix begins as if after a newline or, failing that, a blank or the first character.
+    A text without a prefix begins as if after the vocabulary's `start`.
     """
     if vocabulary.boundary:
         return np.concatenate([np.zeros(1, np.int32), ids])
-    if len(ids):
-        return ids
-    known = [character for character in "\n " if character in vocabulary.characters]
-    return vocabulary.encode((known or vocabulary.characters)[0])
+    return ids if len(ids) else vocabulary.encode(vocabulary.start)
 
 
 class _Source:

@@ -45,7 +45,8 @@ class Vocabulary:
     """The characters a model knows; a character's id is its place, after the boundary's id 0 if there is one.
 
     `boundary` is True for names: id 0 begins and ends each. `replacement`, one of the characters, is read in
-    place of any character that isn't there; without it such a character is an error.
+    place of any character that isn't there; without it such a character is an error. `start` is the character
+    that a text without a prefix goes on from: the newline, or the most frequent one where there is none.
     Raises FastLSTMError if there are no characters, or they aren't different single code points.
 
     >>> v = Vocabulary("an", boundary=True)
@@ -53,10 +54,18 @@ class Vocabulary:
     (3, [1, 2, 2, 1], 'anna')
     """
 
-    def __init__(self, characters: Sequence[str], boundary: bool, replacement: str | None = None) -> None:
+    def __init__(
+        self,
+        characters: Sequence[str],
+        boundary: bool,
+        replacement: str | None = None,
+        start: str | None = None,
+    ) -> None:
         self.characters = tuple(characters)
         self.boundary = boundary
         self.replacement = replacement
+        newline = "\n" if "\n" in self.characters else None
+        self.start = None if boundary else newline or start or "".join(self.characters[:1])
         if not self.characters:
             raise FastLSTMError("a vocabulary needs at least one character, and there is none")
         if any(len(c) != 1 or ord(c) in _SURROGATES for c in self.characters):
@@ -65,6 +74,8 @@ class Vocabulary:
             raise FastLSTMError("a vocabulary's characters must differ, and one occurs twice")
         if replacement is not None and replacement not in self.characters:
             raise FastLSTMError(f"the replacement {replacement!r} is not among the vocabulary's characters")
+        if not boundary and self.start not in self.characters:
+            raise FastLSTMError(f"the start {start!r} is not among the vocabulary's characters")
         codes = code_points("".join(self.characters))
         self._codes = np.concatenate([[0], codes]).astype("<u4") if boundary else codes
         # By code point, the last entry for all beyond; -1 where there is no such character.
@@ -96,11 +107,11 @@ class Vocabulary:
         """
         if limit is not None and limit < 2:
             raise FastLSTMError(f"a vocabulary's limit is {limit}, and 2 is the least: a character and '�'")
+        by_frequency = [chr(code) for code in codes[np.argsort(-counts, kind="stable")]]
+        start = by_frequency[0] if by_frequency else None
         if limit is None or len(codes) <= limit:
-            return cls([chr(code) for code in codes], boundary)
-        by_frequency = codes[np.argsort(-counts, kind="stable")]
-        kept = {chr(code) for code in by_frequency[: limit - 1]} | {REPLACEMENT}
-        return cls(sorted(kept), boundary, REPLACEMENT)
+            return cls(sorted(by_frequency), boundary, start=start)
+        return cls(sorted({*by_frequency[: limit - 1], REPLACEMENT}), boundary, REPLACEMENT, start)
 
     @property
     def size(self) -> int:
@@ -147,13 +158,16 @@ class Vocabulary:
             "characters": "".join(self.characters),
             "boundary": self.boundary,
             "replacement": self.replacement,
+            "start": self.start,
         }
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Vocabulary:
         """The vocabulary that `as_dict` described. Raises FastLSTMError if it described none."""
         try:
-            return cls(stored["characters"], bool(stored["boundary"]), stored["replacement"])
+            return cls(
+                stored["characters"], bool(stored["boundary"]), stored["replacement"], stored.get("start")
+            )
         except (KeyError, TypeError) as error:
             raise FastLSTMError(f"a stored vocabulary lacks a part or has a wrong one ({error})") from None
 

@@ -23,6 +23,7 @@ from fastlstm.novelty import NameIndex
 from fastlstm.request import Request
 from fastlstm.sampling import generate, stream
 from fastlstm.stream import start, step
+from fastlstm.vocabulary import Vocabulary
 
 DRAWS = 1_000_000
 CONTROLS = [
@@ -153,6 +154,24 @@ def test_batched_is_one_at_a_time(options: dict[str, Any], kind: str) -> None:
         assert texts == [naive_sample(model, 4, s, "bac", longest=40, top_k=2) for s in range(3)]
 
 
+@pytest.mark.parametrize(
+    "controls",
+    [
+        {"stop": "ab"},
+        {"min_length": 3, "max_length": 4},
+        {"max_length": 1},
+        {"prefixes": ["", "c", "ab"], "top_k": 2, "max_length": 6},
+        {"temperature": 0.0},
+    ],
+)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_names_that_begin_alike_are_drawn_as_if_alone(controls: dict[str, Any], layers: int) -> None:
+    model = small_model(hidden=65, layers=layers, dtype="float32", scale=1)
+    alone = generate(model, 300, seed=4, batch_size=1, **controls)
+    assert generate(model, 300, seed=4, **controls) == alone
+    assert generate(model, 300, seed=4, threads=3, batch_size=37, **controls) == alone
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_names_depend_on_the_seed_alone(dtype: str) -> None:
     model = small_model(dtype=dtype, hidden=33)
@@ -274,13 +293,13 @@ def test_prefix_is_read_like_the_training_data() -> None:
     assert all(name.startswith("ace" * 700) for name in long)
 
 
-def test_text_without_a_prefix_begins_after_a_newline() -> None:
+def test_text_without_a_prefix_begins_after_a_newline_or_the_start() -> None:
     model = small_model("\n ab", kind="text")
     after = generate(model, 6, seed=5, length=20, prefix="\n")
     assert ["\n" + text for text in generate(model, 6, seed=5, length=20)] == after
-    model = small_model(" ab", kind="text")
+    model.vocabulary = Vocabulary("abc\u00e9", boundary=False, start="c")
     assert generate(model, 6, seed=5, length=20) == [
-        t[1:] for t in generate(model, 6, seed=5, length=20, prefix=" ")
+        t[1:] for t in generate(model, 6, seed=5, length=20, prefix="c")
     ]
 
 

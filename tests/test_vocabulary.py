@@ -87,6 +87,20 @@ def test_it_survives_json(text, boundary, limit):
     assert (again.encode(text) == vocabulary.encode(text)).all()
 
 
+def test_a_text_starts_from_its_newline_or_its_most_frequent_character():
+    def start(text, boundary=False, limit=None):
+        return Vocabulary.from_texts([text], boundary, limit).start
+
+    assert (start("b\naaa"), start("bananas"), start("no nan o"), start("xxyz", limit=2)) == (
+        "\n",
+        "a",
+        "n",
+        "x",
+    )
+    assert start("bananas", boundary=True) is None
+    assert Vocabulary("ba", boundary=False).start == "b"
+
+
 def test_different_vocabularies_differ():
     first = Vocabulary("ab", boundary=True)
     assert first != Vocabulary("ab", boundary=False)
@@ -104,6 +118,7 @@ def test_different_vocabularies_differ():
         ((["\ud800"], True), "surrogates"),
         (("aba", True), "occurs twice"),
         (("ab", True, "c"), "replacement 'c'"),
+        (("ab", False, None, "c"), "start 'c'"),
     ],
 )
 def test_what_is_no_vocabulary_is_refused(arguments, message):
