@@ -150,6 +150,7 @@ class Cache(Uncopied):
     def run(self, program: Callable[..., None], threads: int | None, passes: int) -> None:
         """Run one of the layer's programs; `passes` is 1 for forward, 2 for backward."""
         work = 8.0 * passes * self.plan.positions * self.hidden * (self.hidden + self.width)
+        work *= self.plan.shared(self.hidden)
         workers.run(
             program,
             self.plan.record(self.hidden, self.ids),

@@ -17,7 +17,7 @@ from fastlstm.layout import Plan, packed_plan
 from fastlstm.sequence import Cache, Weights, backward, forward
 
 
-def plan_of(batch_sizes: np.ndarray, N: int) -> Plan:
+def plan_of_packed(batch_sizes: np.ndarray, N: int) -> Plan:
     """The plan of a PackedSequence with `batch_sizes` (T,), whose N rows of data are the engine's positions."""
     plan = packed_plan(batch_sizes, int(batch_sizes[0]))
     if plan.positions != N or (batch_sizes[1:] > batch_sizes[:-1]).any():
@@ -27,33 +27,48 @@ def plan_of(batch_sizes: np.ndarray, N: int) -> Plan:
     return plan
 
 
-class Layer(torch.autograd.Function):
-    """From x (T, B, I) and states (D, B, H) to outputs (T, B, D·H) and final states (D, B, H).
+def run(
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    H: int,
+    plan: Plan,
+    threads: int | None,
+    *weights: Tensor | None,
+    keep_caches: bool = False,
+) -> tuple[Tensor, Tensor, Tensor, list[Cache]]:
+    """From x (T, B, I) and states (D, B, H) to outputs (T, B, D·H), final states (D, B, H) and, if kept, the caches.
 
     Of a packed batch, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
     weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None.
     """
+    x_ = _array(x)
+    (*rows, I), D, B = x_.shape, len(weights) // 4, plan.rows
+    h0_, c0_ = ((None,) * D if s is None else _array(s) for s in (h0, c0))
+    out, h_n, c_n = (np.empty((*shape, H), x_.dtype) for shape in ((*rows, D), (D, B), (D, B)))
+    caches = []
+    for d in range(D):
+        given = _weights(I, H, x_.dtype, *weights[4 * d : 4 * d + 4])
+        h_n[d], c_n[d], cache = forward(
+            x_, plan, None, given, h0_[d], c0_[d], out[..., d, :], keep_caches, threads, d == 1
+        )
+        if cache is not None:
+            caches.append(cache)
+    out = out.reshape(*rows, D * H)
+    return torch.from_numpy(out), torch.from_numpy(h_n), torch.from_numpy(c_n), caches
+
+
+class Layer(torch.autograd.Function):
+    """`run` as a node of the graph: its outputs, with a backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, x, h0, c0, H: int, plan: Plan, keep_cache: bool, threads: int | None, *weights):
-        keep_cache = keep_cache and any(ctx.needs_input_grad)
-        x = _array(x)
-        (*rows, I), D, B = x.shape, len(weights) // 4, plan.rows
-        h0, c0 = ((None,) * D, (None,) * D) if h0 is None else (_array(h0), _array(c0))
-        out, h_n, c_n = (np.empty((*shape, H), x.dtype) for shape in ((*rows, D), (D, B), (D, B)))
-        caches = []
-        for d in range(D):
-            given = _weights(I, H, x.dtype, *weights[4 * d : 4 * d + 4])
-            h_n[d], c_n[d], cache = forward(
-                x, plan, None, given, h0[d], c0[d], out[..., d, :], keep_cache, threads, d == 1
-            )
-            caches.append(cache)
-        if keep_cache:
+    def forward(ctx: Any, x, h0, c0, H: int, plan: Plan, threads: int | None, *weights):
+        *outputs, caches = run(x, h0, c0, H, plan, threads, *weights, keep_caches=any(ctx.needs_input_grad))
+        if caches:
             ctx.save_for_backward(_keep(caches))
             ctx.set_materialize_grads(False)
-            ctx.rows, ctx.threads = rows, threads
-        out = out.reshape(*rows, D * H)
-        return torch.from_numpy(out), torch.from_numpy(h_n), torch.from_numpy(c_n)
+            ctx.rows, ctx.threads = x.shape[:-1], threads
+        return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, dout, dh_n, dc_n):  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -68,13 +83,13 @@ class Layer(torch.autograd.Function):
         for d, cache in enumerate(caches):
             dx_d = np.empty((*rows, I), dtype) if needed[0] else None
             dw = None
-            if any(needed[7 + 4 * d : 11 + 4 * d]):
+            if any(needed[6 + 4 * d : 10 + 4 * d]):
                 dw = Weights(*(np.empty(s, dtype) for s in ((4 * H, H), (4 * H, I), 4 * H)))
             dh0[d], dc0[d] = backward(dout[..., d, :], cache, dh_n[d], dc_n[d], dx_d, dw, ctx.threads)
             dx = dx_d if dx is None else dx + dx_d
             # The two biases' gradients are equal but share no memory: PyTorch makes them .grad as they are.
             weights += [None] * 4 if dw is None else [dw.w_x, dw.w_h, dw.b, dw.b.copy()]
-        arrays = (dx, dh0, dc0, None, None, None, None, *weights)
+        arrays = (dx, dh0, dc0, None, None, None, *weights)
         tensors = [torch.from_numpy(a) if n else None for a, n in zip(arrays, needed, strict=True)]
         if torch.is_grad_enabled():
             anchor = torch.empty(0, requires_grad=True)
@@ -96,7 +111,7 @@ class _Once(torch.autograd.Function):
         )
 
 
-def _weights(I: int, H: int, dtype: np.dtype, w_ih: Tensor, w_hh: Tensor, *biases: Tensor | None) -> Weights:
+def _weights(I: int, H: int, dtype: np.dtype, w_ih: Any, w_hh: Any, *biases: Tensor | None) -> Weights:
     """One direction's weights as the engine takes them, found to fit: the engine trusts what it gets."""
     w_h, w_x = _array(w_hh), _array(w_ih)
     b_ih, b_hh = (np.zeros(4 * H, dtype) if b is None else _array(b) for b in biases)

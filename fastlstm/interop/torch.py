@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.interop.autograd import Layer, plan_of
+from fastlstm.interop.autograd import Layer, plan_of_packed, run
 from fastlstm.layout import Plan, full_plan
 
 States = tuple[Tensor, Tensor]
@@ -71,7 +71,7 @@ class LSTM(nn.LSTM):
         self._check(data, hx, batch_sizes)
         if hx is not None:
             hx = self.permute_hidden(hx, sorted_indices)
-        out, final = self._layers(data, hx, plan_of(batch_sizes.numpy(), len(data)))
+        out, final = self._layers(data, hx, plan_of_packed(batch_sizes.numpy(), len(data)))
         final = self.permute_hidden(final, unsorted_indices)
         return PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices), final
 
@@ -127,7 +127,8 @@ class LSTM(nn.LSTM):
     def _layers(self, x: Tensor, hx: States | None, plan: Plan) -> tuple[Tensor, States]:
         """Outputs (T, B, D·H), or (N, D·H) where x is (N, I), and the final states (L·D, B, H)."""
         D = 2 if self.bidirectional else 1
-        keep_cache = torch.is_grad_enabled()
+        # Without a graph the way through autograd, a good part of a short call, is spared.
+        layer_of = Layer.apply if torch.is_grad_enabled() else run
         weights = self.all_weights
         final = []
         for layer in range(self.num_layers):
@@ -136,10 +137,10 @@ class LSTM(nn.LSTM):
             of_layer = slice(layer * D, (layer + 1) * D)
             h0, c0 = (None, None) if hx is None else (hx[0][of_layer], hx[1][of_layer])
             flat = [w for four in weights[of_layer] for w in (four if self.bias else (*four, None, None))]
-            x, *states = Layer.apply(x, h0, c0, self.hidden_size, plan, keep_cache, self.threads, *flat)
-            final.append(states)
+            x, h, c, *_ = layer_of(x, h0, c0, self.hidden_size, plan, self.threads, *flat)
+            final.append((h, c))
         if self.num_layers == 1:
-            return x, tuple(final[0])
+            return x, final[0]
         return x, (torch.cat([h for h, _ in final]), torch.cat([c for _, c in final]))
 
 

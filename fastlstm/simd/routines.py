@@ -158,8 +158,10 @@ def squares(code: Code, result: Any, g: Any, count: Any) -> None:
         values = [code.load(code.at(g, i), k * code.lanes) for k in range(across)]
         return [value.muladd(value, total) for value, total in zip(values, sums, strict=True)]
 
-    sums = code.loop(count, [code.constant(0.0)] * across, body, step=code.target.line)
-    code.builder.store(sum(sums[1:], sums[0]).fold(Vector.__add__), result, align=code.bits // 8)
+    total, *others = code.loop(count, [code.constant(0.0)] * across, body, step=code.target.line)
+    for other in others:
+        total += other
+    code.builder.store(total.fold(Vector.__add__), result, align=code.bits // 8)
 
 
 @routine("pppppi")
