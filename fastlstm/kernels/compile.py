@@ -10,7 +10,7 @@ from numba import njit, types
 from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
-from numba.core.runtime import rtsys
+from numba.core.runtime.nrt import rtsys
 
 from fastlstm.simd import library
 
