@@ -175,20 +175,17 @@ class LayerMemory:
 
     def final(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
         """h_n and c_n (B, H): each row's state after its last step."""
-        if self.record["step"] > 0:
-            if plan.positions == plan.steps * plan.rows:
-                places: Any = slice(plan.positions, plan.positions + plan.rows)
-            else:
-                counts = plan.start[1:] - plan.start[:-1]
-                lengths = (counts[:, None] > np.arange(plan.rows)).sum(0)
-                places = np.where(
-                    lengths > 0,
-                    plan.rows + plan.start[np.maximum(lengths, 1) - 1] + np.arange(plan.rows),
-                    np.arange(plan.rows),
-                )
+        rows = np.arange(plan.rows)
+        if self.record["step"] < 0:
+            places: Any = rows + np.where(rows < plan.start[1], plan.rows, 0)
+        elif plan.positions == plan.steps * plan.rows:
+            places = slice(plan.positions, plan.positions + plan.rows)
         else:
-            active = plan.start[1]
-            places = np.arange(plan.rows) + np.where(np.arange(plan.rows) < active, plan.rows, 0)
+            # How many steps each row has: of falling numbers of active rows, how many are above its own.
+            active = plan.start[1:] - plan.start[:-1]
+            lengths = plan.steps - np.searchsorted(active[::-1], rows, side="right")
+            last = plan.start[np.maximum(lengths, 1) - 1] + rows
+            places = np.where(lengths > 0, plan.rows + last, rows)
         return self.h[places, : self.hidden].copy(), self.c[places, : self.hidden].copy()
 
     def outputs(self, plan: Plan) -> np.ndarray:
