@@ -186,7 +186,8 @@ class LayerMemory:
             lengths = plan.steps - np.searchsorted(active[::-1], rows, side="right")
             last = plan.start[np.maximum(lengths, 1) - 1] + rows
             places = np.where(lengths > 0, plan.rows + last, rows)
-        return self.h[places, : self.hidden].copy(), self.c[places, : self.hidden].copy()
+        # Whole rows first: NumPy gathers them much faster than parts of rows.
+        return self.h[places][:, : self.hidden].copy(), self.c[places][:, : self.hidden].copy()
 
     def outputs(self, plan: Plan) -> np.ndarray:
         """The hidden states, a row for each position, as a view."""

@@ -182,8 +182,9 @@ class Network:
         lengths: Any = None,
         state: State | None = None,
         dropout_key: int | None = None,
-    ) -> tuple[Metrics, State]:
-        """One training step: gradients, clipping, update at learning rate `rate`.
+        final: bool = True,
+    ) -> tuple[Metrics, State | None]:
+        """One training step: gradients, clipping, update at learning rate `rate`; without `final` no final state.
 
         Parameters and moments stay as they were if the loss or the norm is not finite.
         """
@@ -197,7 +198,7 @@ class Network:
         metrics = self._metrics(plan)._replace(norm=float(self._engine.results[2]))
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
-        return metrics, self._final(plan)
+        return metrics, self._final(plan) if final else None
 
     def _prepare(self, lengths: Any, *arrays: Any) -> tuple[np.ndarray, Plan, list[np.ndarray]]:
         """Validate ids (and targets) (T, B); a plan, and each array's real positions in order."""

@@ -130,12 +130,12 @@ class Session:
             return None
         return (self.options.seed % 2**31 << 32) + self.position.step
 
-    def advance(self, metrics: Metrics, state: State, rate: float) -> None:
+    def advance(self, metrics: Metrics, state: State | None, rate: float) -> None:
         """Move the position past one step. Raises Diverged."""
         p = self.position
         p.step += 1
         p.batch += 1
-        self.state = state if self.feed.carried else None
+        self.state = state
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             what = "the loss" if not math.isfinite(metrics.loss) else "the gradient's norm"
             value = metrics.loss if not math.isfinite(metrics.loss) else metrics.norm
@@ -236,7 +236,14 @@ def train(session: Session) -> Iterator[Record]:
         for batch in s.feed.batches(p.epoch, p.batch):
             rate = s.schedule.rate(p.step)
             metrics, state = s.network.step(
-                batch.ids, batch.targets, s.optimizer, rate, batch.lengths, s.state, s.dropout_key
+                batch.ids,
+                batch.targets,
+                s.optimizer,
+                rate,
+                batch.lengths,
+                s.state,
+                s.dropout_key,
+                s.feed.carried,
             )
             s.advance(metrics, state, rate)
             elapsed = perf_counter() - mark

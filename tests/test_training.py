@@ -116,9 +116,9 @@ def test_the_state_is_carried_within_an_epoch_and_dropped_at_its_end(monkeypatch
     given = []
     real = Network.step
 
-    def step(network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None):
+    def step(network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None, final=True):
         given.append((state, dropout_key))
-        return real(network, ids, targets, optimizer, rate, lengths, state, dropout_key)
+        return real(network, ids, targets, optimizer, rate, lengths, state, dropout_key, final)
 
     monkeypatch.setattr(Network, "step", step)
     for _ in train(s):

@@ -266,12 +266,13 @@ class LSTM(Cell):
                 f"a batch has {len(ids)} inputs, {len(targets)} targets; sequence_length: {T}"
             )
         columns = ids[:, None], np.array(targets, np.int32)[:, None]
-        metrics, state = self._network.step(*columns, self._optimizer, self.learning_rate, state=state)
+        metrics, final = self._network.step(*columns, self._optimizer, self.learning_rate, state=state)
         if not np.isfinite(metrics.loss):
             raise FastLSTMError(
                 f"training diverged at window {len(self.losses)}: try a smaller learning_rate"
             )
-        return metrics.loss * T, state
+        assert final is not None
+        return metrics.loss * T, final
 
     def _generate(self, fed: list[int], c: np.ndarray, a: np.ndarray, n: int) -> list[int]:
         """Draw n ids after those `fed`."""
