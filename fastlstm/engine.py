@@ -56,7 +56,7 @@ class Engine(Uncopied):
         self._row = Row(self.network)
         self.results = np.zeros(3)
         self._kind: Pass | None = None
-        self._room = (0, 0)
+        self._room = Room(0, 0)
         self._updating: list[object] = []
         self.layers = [self._layer(l) for l in range(architecture.layers)]
         self._head()
@@ -133,8 +133,9 @@ class Engine(Uncopied):
         rows, positions = self._room
         if kind == self._kind and plan.rows <= rows and plan.positions <= positions:
             return
-        self._kind, self._room = kind, (max(rows, plan.rows), max(positions, plan.positions))
-        room = Room(*self._room)
+        # Until all of it is done, nothing is: an interruption may leave records without addresses.
+        self._kind = None
+        room = Room(max(rows, plan.rows), max(positions, plan.positions))
         a = self.architecture
         self._row.fill(gathered=kind.gathered, backward=kind.backward, losses=kind.losses, pieces=0,
              keep=dropout_threshold(a.dropout) if kind.dropping else 0,
@@ -144,6 +145,7 @@ class Engine(Uncopied):
         self._reserve_head(room, kind.backward)
         if optimizer is not None:
             self._reserve_update(optimizer)
+        self._kind, self._room = kind, room
 
     def _reserve_layer(self, l: int, room: Room, kind: Pass) -> None:
         a, memory, record = self.architecture, self.layers[l], self.layers[l].record

@@ -165,6 +165,7 @@ class LayerMemory:
         """Set the initial states (B, H); None for zero."""
         carried = h0 is not None or c0 is not None
         if carried or self.begun != (plan.rows, False):
+            self.begun = (0, True)
             for array, state in ((self.h, h0), (self.c, c0)):
                 # Rows that were positions of another batch may hold its NaN in their padding.
                 array[: plan.rows] = 0

@@ -60,7 +60,8 @@ class Workspace(Uncopied):
         ):
             return
         room = Room(max(plan.rows, self._room.rows), max(plan.positions, self._room.positions))
-        self._kind, self._room = (backward, frozen), room
+        # Until all of it is done, nothing is: an interruption may leave a record without addresses.
+        self._kind = None
         memory = self.memory
         if frozen is not None:
             frozen.lend(memory.record, self.ids)
@@ -80,6 +81,7 @@ class Workspace(Uncopied):
             memory.keep("x", room.positions, memory.x_row)
             if backward:
                 self.dx = memory.keep("dx", room.positions, memory.x_row)
+        self._kind, self._room = (backward, frozen), room
 
 
 # Workspaces that no cache uses; the most recently used come first. Appending and popping are atomic.

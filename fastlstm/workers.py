@@ -1,7 +1,7 @@
 """The threads: plain Python threads that run one nogil program together and share its atoms by tickets.
 
-The caller works too and never waits for a helper to arrive: a helper that is late finds fewer tickets, or none. So a
-busy pool, a fork or a single core change how long a program takes and nothing else.
+The caller works too and never waits for a helper to arrive: a helper that is late finds fewer tickets, or none, or a
+closed board. So a busy pool, a fork or a single core change how long a program takes and nothing else.
 """
 
 from __future__ import annotations
@@ -11,51 +11,58 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.kernels.tickets import new_board
+from fastlstm.kernels.tickets import close, new_bell, new_board
 
 # Below so many floating-point operations, waking a helper costs more than it brings.
 SMALL_WORK = 3e6
+# So many pauses a helper listens after a program before it sleeps.
+PATIENCE = 4000
+
+
+class Job(NamedTuple):
+    """A program with its arguments, all but a guest's patience."""
+
+    program: Callable[..., None]
+    arguments: tuple[Any, ...]
 
 
 class Helper(threading.Thread):
-    """One thread that waits for jobs."""
+    """One thread that is a guest in the callers' programs."""
 
     def __init__(self, number: int) -> None:
         super().__init__(name=f"fastlstm-{number}", daemon=True)
-        self.box: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self.wake, self.idle = threading.Semaphore(0), threading.Event()
-        self.idle.set()
+        self.job: Job | None = None
+        self.lock, self.wake = threading.Lock(), threading.Lock()
+        self.wake.acquire()
+        self.asleep = False
         self.start()
 
     def run(self) -> None:
         while True:
-            self.wake.acquire()
-            # Before looking into the box: whoever empties it and then finds this thread idle is alone.
-            self.idle.clear()
-            try:
-                self.work()
-            finally:
-                self.idle.set()
+            if not self.work():
+                self.wake.acquire()
 
-    def work(self) -> None:
-        """Run the job in the box, unless the caller finished alone and took it back."""
-        try:
-            program, arguments = self.box.pop()
-        except IndexError:
-            return
-        program(*arguments)
+    def work(self) -> bool:
+        """Run the job that is waiting; without one, return to be woken."""
+        with self.lock:
+            job, self.job = self.job, None
+            self.asleep = job is None
+        if job is None:
+            return False
+        # It ends with a while of listening: what comes next is found in this loop, without the system's help.
+        job.program(*job.arguments, PATIENCE)
+        return True
 
-    def give(self, program: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-        self.box.append((program, arguments))
-        self.wake.release()
-
-    def join_job(self) -> None:
-        """Take the job back if it was not begun, else wait until it has ended."""
-        self.box.clear()
-        self.idle.wait()
+    def give(self, job: Job) -> None:
+        with self.lock:
+            self.job = job
+            if self.asleep:
+                # Nothing between these two can be interrupted: a helper that nobody wakes would be lost.
+                self.asleep = False
+                self.wake.release()
 
 
 class Pool:
@@ -64,22 +71,29 @@ class Pool:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.helpers: list[Helper] = []
+        self.bell, self.rings = new_bell(), 0
 
     def run(self, program: Callable[..., None], arguments: tuple[Any, ...], workers: int) -> None:
-        board = new_board()
-        arguments = (*arguments, board)
         if workers < 2 or not self.lock.acquire(blocking=False):
-            program(*arguments)
+            program(*arguments, new_board(), 0)
             return
-        engaged: list[Helper] = []
+        self.rings += 1
+        board = new_board(self.bell, self.rings)
+        job = Job(program, (*arguments, board))
+        interrupted = None
         try:
             self.grow(workers - 1)
-            engaged = self.helpers[: workers - 1]
-            for helper in engaged:
-                helper.give(program, arguments)
-            program(*arguments)
+            for helper in self.helpers[: workers - 1]:
+                helper.give(job)
+            program(*job.arguments, 0)
         finally:
-            interrupted = join_all(engaged)
+            # Whatever comes, no guest may outlive the arrays it works on; one that comes late finds the board closed.
+            while True:
+                try:
+                    close(board)
+                    break
+                except BaseException as error:
+                    interrupted = error
             self.lock.release()
         if interrupted is not None:
             raise interrupted
@@ -91,18 +105,6 @@ class Pool:
                 self.helpers.append(Helper(len(self.helpers) + 1))
         except RuntimeError:
             return
-
-
-def join_all(helpers: list[Helper]) -> BaseException | None:
-    """Wait for all helpers whatever comes: no thread may outlive the arrays it works on."""
-    interrupted = None
-    while True:
-        try:
-            for helper in helpers:
-                helper.join_job()
-            return interrupted
-        except BaseException as error:
-            interrupted = error
 
 
 _pool = Pool()

@@ -18,11 +18,36 @@ from networks import Sample, randomize
 
 from fastlstm import workers
 from fastlstm.errors import FastLSTMError
+from fastlstm.kernels import tickets
+from fastlstm.kernels.compile import kernel
 from fastlstm.lstm import lstm_backward, lstm_forward, pack
 from fastlstm.model import Architecture, Network
 from fastlstm.optim import Optimizer, OptimizerConfig
 
 BIG = 1e12  # of work: always enough for helpers
+
+
+@kernel
+def come_in(board):
+    return tickets.enter(board)
+
+
+@kernel
+def go_out(board, patience):
+    tickets.leave(board, patience)
+
+
+def program_of(body: Callable[[np.ndarray], Any]) -> Callable[[np.ndarray, int], None]:
+    """A program as the compiled ones are, with a body in Python."""
+
+    def program(board: np.ndarray, patience: int) -> None:
+        try:
+            if come_in(board):
+                body(board)
+        finally:
+            go_out(board, patience)
+
+    return program
 
 
 @pytest.fixture
@@ -33,7 +58,16 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[workers.Pool]:
     monkeypatch.setattr(workers, "SMALL_WORK", 0.0)
     yield own
     assert not own.lock.locked()
-    assert all(helper.is_alive() and helper.idle.wait(10) for helper in own.helpers)
+    assert all(
+        helper.is_alive() and within(10, lambda helper=helper: fall_asleep(helper)) for helper in own.helpers
+    )
+
+
+def fall_asleep(helper: workers.Helper) -> bool:
+    """Wait until a helper has nothing to do."""
+    while not helper.asleep:
+        time.sleep(0.001)
+    return True
 
 
 def within(seconds: float, call: Callable[[], Any]) -> Any:
@@ -108,13 +142,15 @@ def test_the_array_api_on_any_number_of_threads(
 def test_a_worker_may_come_when_all_is_done(
     shape: str, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It finds no ticket, waits for nobody and touches nothing."""
+    """It finds no ticket or a closed board, waits for nobody and touches nothing."""
     alone = trained(*SHAPES[shape], threads=1, steps=3)
 
     def run(program: Callable[..., None], arguments: tuple[Any, ...], workers_: int) -> None:
         board = workers.new_board()
         for _ in range(3):
-            program(*arguments, board)
+            program(*arguments, board, 0)
+        workers.close(board)
+        program(*arguments, board, 0)
 
     monkeypatch.setattr(pool, "run", run)
     assert np.array_equal(trained(*SHAPES[shape], threads=3, steps=3), alone)
@@ -174,8 +210,8 @@ def test_all_threads_run_the_program_and_end_before_the_call(pool: workers.Pool)
     met = threading.Barrier(4)
     ended: list[threading.Thread] = []
 
+    @program_of
     def program(board: np.ndarray) -> None:
-        assert not board.any()
         met.wait(10)
         time.sleep(0.01)
         ended.append(threading.current_thread())
@@ -185,11 +221,31 @@ def test_all_threads_run_the_program_and_end_before_the_call(pool: workers.Pool)
     assert threading.current_thread() in ended
 
 
+def test_a_helper_that_listens_needs_no_waking(pool: workers.Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it is patient a helper comes when the bell rings; then it sleeps, and is woken for the next program."""
+    monkeypatch.setattr(workers, "PATIENCE", 10**8)
+    met = threading.Barrier(2)
+    program = program_of(lambda board: met.wait(10))
+    workers.run(program, threads=2, work=BIG)
+    (helper,) = pool.helpers
+    for _ in range(50):
+        assert not helper.asleep
+        workers.run(program, threads=2, work=BIG)
+    monkeypatch.setattr(workers, "PATIENCE", 0)
+    for _ in range(5):
+        workers.run(program, threads=2, work=BIG)
+        assert within(10, lambda: fall_asleep(helper))
+
+
 def test_small_work_stays_with_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = workers.Pool()
     monkeypatch.setattr(workers, "_pool", pool)
     ran: list[threading.Thread] = []
-    workers.run(lambda board: ran.append(threading.current_thread()), threads=4, work=workers.SMALL_WORK / 2)
+    workers.run(
+        program_of(lambda board: ran.append(threading.current_thread())),
+        threads=4,
+        work=workers.SMALL_WORK / 2,
+    )
     assert ran == [threading.current_thread()]
     assert not pool.helpers
 
@@ -197,9 +253,11 @@ def test_small_work_stays_with_its_caller(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_second_caller_works_alone(pool: workers.Pool) -> None:
     ran: list[threading.Thread] = []
 
+    @program_of
     def inner(board: np.ndarray) -> None:
         ran.append(threading.current_thread())
 
+    @program_of
     def outer(board: np.ndarray) -> None:
         if threading.current_thread() is threading.main_thread():
             workers.run(inner, threads=3, work=BIG)
@@ -215,7 +273,9 @@ def test_a_job_that_no_helper_began_is_taken_back(pool: workers.Pool) -> None:
         longest = 0
         for _ in range(2000):
             ran: list[threading.Thread] = []
-            workers.run(lambda board, ran=ran: ran.append(threading.current_thread()), threads=4, work=BIG)
+            workers.run(
+                program_of(lambda board, ran=ran: ran.append(threading.current_thread())), threads=4, work=BIG
+            )
             assert threading.current_thread() in ran
             assert len(ran) == len(set(ran))
             longest = max(longest, len(ran))
@@ -231,7 +291,7 @@ def test_no_more_threads_to_be_had(pool: workers.Pool, monkeypatch: pytest.Monke
     ran: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr(workers.Helper, "start", refuse)
-        workers.run(lambda board: ran.append(1), threads=3, work=BIG)
+        workers.run(program_of(lambda board: ran.append(1)), threads=3, work=BIG)
     assert ran == [1]
     test_all_threads_run_the_program_and_end_before_the_call(pool)
 
@@ -239,6 +299,7 @@ def test_no_more_threads_to_be_had(pool: workers.Pool, monkeypatch: pytest.Monke
 def test_an_error_of_the_program_reaches_the_caller_after_all_have_ended(pool: workers.Pool) -> None:
     begun, ended = threading.Event(), []
 
+    @program_of
     def program(board: np.ndarray) -> None:
         if threading.current_thread() is threading.main_thread():
             begun.wait(10)
@@ -256,21 +317,24 @@ def test_an_error_of_the_program_reaches_the_caller_after_all_have_ended(pool: w
 
 
 @pytest.mark.parametrize("before", [True, False])
-@pytest.mark.parametrize("method", ["give", "join_job"])
+@pytest.mark.parametrize("method", ["give", "close"])
 def test_interrupted_between_any_two_lines(
     method: str, before: bool, pool: workers.Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interruption beside every hand-over neither hangs nor leaves a helper at work."""
-    original, calls, active = getattr(workers.Helper, method), [0], [0]
+    place = workers.Helper if method == "give" else workers
+    original, calls, active = getattr(place, method), [0], [0]
+    when = 2 if method == "give" else 1
 
-    def interrupted(self: workers.Helper, *arguments: Any) -> None:
+    def interrupted(*arguments: Any) -> None:
         calls[0] += 1
-        if before and calls[0] == 2:
+        if before and calls[0] == when:
             raise KeyboardInterrupt
-        original(self, *arguments)
-        if not before and calls[0] == 2:
+        original(*arguments)
+        if not before and calls[0] == when:
             raise KeyboardInterrupt
 
+    @program_of
     def program(board: np.ndarray) -> None:
         active[0] += 1
         time.sleep(0.01)
@@ -282,7 +346,7 @@ def test_interrupted_between_any_two_lines(
         return active[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr(workers.Helper, method, interrupted)
+        patch.setattr(place, method, interrupted)
         assert within(20, run) == 0
     test_all_threads_run_the_program_and_end_before_the_call(pool)
 
@@ -290,6 +354,7 @@ def test_interrupted_between_any_two_lines(
 def test_a_second_interruption_still_waits_for_the_helpers(pool: workers.Pool) -> None:
     begun, ended = threading.Event(), []
 
+    @program_of
     def program(board: np.ndarray) -> None:
         if threading.current_thread() is threading.main_thread():
             begun.wait(10)
@@ -321,7 +386,7 @@ def test_training_goes_on_after_interruptions_at_any_moment(pool: workers.Pool) 
                 network.step(sample.ids, sample.targets, optimizer, 0.01, sample.lengths)
         except KeyboardInterrupt:
             timer.join(10)
-        assert all(not helper.box and helper.idle.is_set() for helper in pool.helpers)
+        assert not pool.lock.locked()
     assert np.isfinite(network.parameters.flat).all()
     alone = trained(*SHAPES["rows"], threads=1, steps=5)
     assert np.array_equal(trained(*SHAPES["rows"], threads=3, steps=5), alone)

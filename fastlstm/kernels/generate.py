@@ -17,7 +17,7 @@ from fastlstm.kernels.head import pack_head
 from fastlstm.kernels.layer import blocks, pack_block
 from fastlstm.kernels.product import line, product
 from fastlstm.kernels.records import record
-from fastlstm.kernels.tickets import draw
+from fastlstm.kernels.tickets import draw, enter, leave
 from fastlstm.simd.memory import at, floats_pointer, flush_denormals, ids_pointer, pointer, restore
 from fastlstm.simd.routines import copy, lstm_cell
 
@@ -201,40 +201,46 @@ def run_rows(layers, head, start, rows, job, fed, sequences, worker, like, board
 
 
 @kernel
-def choose_program(head, start, rows, job, alive, chosen, like, numbers, board):
+def choose_program(head, start, rows, job, alive, chosen, like, numbers, board, patience):
     """Write down the next character of each sequence in `alive`; `chosen` gets it too, or ENDED."""
-    worker, first = draw(numbers), draw(board) * CHOICES
-    logits = pointer(start[0].logits, like)
-    while first < len(alive):
-        for i in range(first, min(first + CHOICES, len(alive))):
-            row = at(logits, job.origins[alive[i]] * head[0].logits_row)
-            chosen[i] = next_character(job, alive[i], row, head[0].vocabulary, rows[worker])
-        first = draw(board) * CHOICES
+    if enter(board):
+        worker, first = draw(numbers), draw(board) * CHOICES
+        logits = pointer(start[0].logits, like)
+        while first < len(alive):
+            for i in range(first, min(first + CHOICES, len(alive))):
+                row = at(logits, job.origins[alive[i]] * head[0].logits_row)
+                chosen[i] = next_character(job, alive[i], row, head[0].vocabulary, rows[worker])
+            first = draw(board) * CHOICES
+    leave(board, patience)
 
 
 @kernel
-def extend_program(layers, head, start, rows, parents, ids, like, numbers, board):
+def extend_program(layers, head, start, rows, parents, ids, like, numbers, board, patience):
     """Row r of `rows` becomes row parents[r] of `start` after ids[0, r]. The records in `rows`, one for each worker,
     are of the same states and logits and of scratch of their own."""
-    worker, first = draw(numbers), draw(board) * SLOTS
-    saved = flush_denormals()
-    while first < len(parents):
-        count = min(SLOTS, len(parents) - first)
-        for r in range(first, first + count):
-            move(layers, rows[worker], r, start[0], parents[r], like)
-        advance(layers, head[0], rows[worker], ids, 0, first, count, like)
-        first = draw(board) * SLOTS
-    restore(saved)
+    if enter(board):
+        worker, first = draw(numbers), draw(board) * SLOTS
+        saved = flush_denormals()
+        while first < len(parents):
+            count = min(SLOTS, len(parents) - first)
+            for r in range(first, first + count):
+                move(layers, rows[worker], r, start[0], parents[r], like)
+            advance(layers, head[0], rows[worker], ids, 0, first, count, like)
+            first = draw(board) * SLOTS
+        restore(saved)
+    leave(board, patience)
 
 
 @kernel
-def generate_program(layers, head, start, rows, job, fed, sequences, like, numbers, board):
+def generate_program(layers, head, start, rows, job, fed, sequences, like, numbers, board, patience):
     """Draw all sequences of a job.
 
     `start` holds the states and logits that sequences go on from, `rows` a record for each worker, `fed` and
     `sequences` (workers, S) the ids and numbers of the sequences in its rows; `numbers` numbers the workers.
     """
-    worker = draw(numbers)
-    saved = flush_denormals()
-    run_rows(layers, head[0], start[0], rows[worker], job, fed, sequences, worker, like, board)
-    restore(saved)
+    if enter(board):
+        worker = draw(numbers)
+        saved = flush_denormals()
+        run_rows(layers, head[0], start[0], rows[worker], job, fed, sequences, worker, like, board)
+        restore(saved)
+    leave(board, patience)

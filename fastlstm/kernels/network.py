@@ -25,7 +25,7 @@ from fastlstm.kernels.layer import (
 )
 from fastlstm.kernels.optimizer import run_update
 from fastlstm.kernels.product import line, product
-from fastlstm.kernels.tickets import draw, finish, wait
+from fastlstm.kernels.tickets import draw, enter, finish, leave, wait
 from fastlstm.simd.memory import (
     at,
     floats_pointer,
@@ -276,8 +276,10 @@ def run_network(batch, layers, head, network, like, board):
 
 
 @kernel
-def network_program(batch, layers, head, network, like, board):
+def network_program(batch, layers, head, network, like, board, patience):
     """Forward, and as the records ask: losses, gradients, an update. Arrays of one record each, `layers` of L."""
-    saved = flush_denormals()
-    run_network(batch[0], layers, head[0], network[0], like, board)
-    restore(saved)
+    if enter(board):
+        saved = flush_denormals()
+        run_network(batch[0], layers, head[0], network[0], like, board)
+        restore(saved)
+    leave(board, patience)

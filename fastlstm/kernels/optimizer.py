@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fastlstm.kernels.compile import inner, kernel
-from fastlstm.kernels.tickets import draw, finish, wait
+from fastlstm.kernels.tickets import draw, enter, finish, leave, wait
 from fastlstm.simd.memory import at, floats_pointer, flush_denormals, integers_pointer, pointer, restore
 from fastlstm.simd.routines import adam, clip, momentum, squares
 
@@ -100,8 +100,10 @@ def run_update(network, like, board, ticket, end):
 
 
 @kernel
-def update_program(network, like, board):
+def update_program(network, like, board, patience):
     """An optimiser's step by itself."""
-    saved = flush_denormals()
-    run_update(network[0], like, board, draw(board), 0)
-    restore(saved)
+    if enter(board):
+        saved = flush_denormals()
+        run_update(network[0], like, board, draw(board), 0)
+        restore(saved)
+    leave(board, patience)

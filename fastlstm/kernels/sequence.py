@@ -13,7 +13,7 @@ from fastlstm.kernels.layer import (
     forward_units,
     pack_block,
 )
-from fastlstm.kernels.tickets import draw, finish, wait
+from fastlstm.kernels.tickets import draw, enter, finish, leave, wait
 from fastlstm.simd.memory import at, flush_denormals, ids_pointer, pointer, restore
 
 
@@ -138,22 +138,28 @@ def run_backward(batch, layer, like, board):
 
 
 @kernel
-def forward_program(batch, layer, like, board):
+def forward_program(batch, layer, like, board, patience):
     """Pack, then inputs and recurrence of every group. Arrays of one record each."""
-    saved = flush_denormals()
-    run_forward(batch[0], layer[0], like, board)
-    restore(saved)
+    if enter(board):
+        saved = flush_denormals()
+        run_forward(batch[0], layer[0], like, board)
+        restore(saved)
+    leave(board, patience)
 
 
 @kernel
-def backward_program(batch, layer, like, board):
+def backward_program(batch, layer, like, board, patience):
     """The recurrence backwards with dx, then the weights' gradients where they are asked for."""
-    saved = flush_denormals()
-    run_backward(batch[0], layer[0], like, board)
-    restore(saved)
+    if enter(board):
+        saved = flush_denormals()
+        run_backward(batch[0], layer[0], like, board)
+        restore(saved)
+    leave(board, patience)
 
 
 @kernel
-def pack_program(layer, like, board):
+def pack_program(layer, like, board, patience):
     """Pack a layer's panels, and its table where it has one."""
-    pack_phase(layer[0], like, board, draw(board), 0, layer[0].width)
+    if enter(board):
+        pack_phase(layer[0], like, board, draw(board), 0, layer[0].width)
+    leave(board, patience)
