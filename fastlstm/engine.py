@@ -12,6 +12,7 @@ from fastlstm.kernels.network import network_program
 from fastlstm.kernels.optimizer import COEFFICIENTS
 from fastlstm.kernels.records import HEAD, LAYER, NETWORK, Row
 from fastlstm.layout import LayerMemory, Plan, Room
+from fastlstm.memory import aligned
 from fastlstm.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class Engine(Uncopied):
         self.network, self.head = np.zeros(1, NETWORK), np.zeros(1, HEAD)
         self._row = Row(self.network)
         self.results = np.zeros(3)
+        # Any array of the dtype tells the program which one it is.
+        self.like = aligned(1, architecture.dtype)
+        self.freeze(False)
         self._kind: Pass | None = None
         self._room = Room(0, 0)
         self._updating: list[object] = []
@@ -91,6 +95,10 @@ class Engine(Uncopied):
         if a.learned_state:
             self._row.fill(dh0=g["h0"], dc0=g["c0"])
 
+    def freeze(self, frozen: bool) -> None:
+        """Whether the parameters stay as they are until the next call of this."""
+        self.frozen, self._packed = frozen, False
+
     def run(
         self,
         plan: Plan,
@@ -113,6 +121,7 @@ class Engine(Uncopied):
         )
         updating = () if optimizer is None else (id(optimizer), *map(id, optimizer.moments.values()))
         self._reserve(plan, Pass(targets is not None, backward, gathered, dropping, updating), optimizer)
+        network["packed"], self._packed = self._packed, False
         network["learned"] = (2 if went_on else 1) if a.learned_state else 0
         if dropping:
             keys = layer_keys(dropout_key or 0, a.layers + 1)
@@ -126,7 +135,8 @@ class Engine(Uncopied):
             optimizer.begin(rate)
         work = (6.0 if backward else 2.0) * plan.positions * self.parameters.flat.size
         workers.run(network_program, plan.record(a.hidden, ids, targets), self.records, self.head, self.network,
-                    self.parameters.flat, threads=threads, work=work * plan.shared(a.hidden))  # fmt: skip
+                    self.like, threads=threads, work=work * plan.shared(a.hidden))  # fmt: skip
+        self._packed = self.frozen
 
     def _reserve(self, plan: Plan, kind: Pass, optimizer: Optimizer | None) -> None:
         """Room for a batch and the records that say where it is, unless the last batch's will do."""
@@ -134,7 +144,7 @@ class Engine(Uncopied):
         if kind == self._kind and plan.rows <= rows and plan.positions <= positions:
             return
         # Until all of it is done, nothing is: an interruption may leave records without addresses.
-        self._kind = None
+        self._kind, self._packed = None, False
         room = Room(max(rows, plan.rows), max(positions, plan.positions))
         a = self.architecture
         self._row.fill(gathered=kind.gathered, backward=kind.backward, losses=kind.losses, pieces=0,

@@ -66,7 +66,7 @@ def evaluate_names(network: Network, batches: NameBatches, most: int | None = No
     """The scores of names (of the first `most` batches), without dropout."""
     tally = Tally()
     for batch in islice(batches.ordered(), most):
-        tally.add(network.evaluate(batch.ids, batch.targets, batch.lengths)[0])
+        tally.add(network.evaluate(batch.ids, batch.targets, batch.lengths, final=False)[0])
     return tally.scores
 
 
@@ -83,6 +83,7 @@ def evaluate_text(network: Network, ids: np.ndarray, most: int | None = None) ->
         length = (len(ids) - 1) // B
         tails = np.ascontiguousarray(ids[: B * length].reshape(B, length)[:-1, -WINDOW:].T, np.int32)
         _, ends = network.evaluate(tails, tails)
+        assert ends is not None
         state = State(*(np.concatenate([a[:, :1], b], axis=1) for a, b in zip(state, ends, strict=True)))
     tally = Tally()
     for index in range(streams.windows if most is None else min(most, streams.windows)):

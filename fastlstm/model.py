@@ -136,6 +136,23 @@ class Network:
             return State(*(np.repeat(self.parameters[name][:, None], batch, 1) for name in ("h0", "c0")))
         return State(*(np.zeros((a.layers, batch, a.hidden), a.dtype) for _ in range(2)))
 
+    @property
+    def frozen(self) -> bool:
+        """Whether the parameters are to stay as they are: packed once and not at each call, read-only, not trained.
+
+        >>> network = Network(Architecture(5, 4, 3))
+        >>> network.frozen = True
+        >>> network.parameters["head.b"][0] = 1
+        Traceback (most recent call last):
+        ValueError: assignment destination is read-only
+        """
+        return self._engine.frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self.parameters.protect(frozen)
+        self._engine.freeze(frozen)
+
     def forward(self, ids: Any, lengths: Any = None, state: State | None = None) -> tuple[np.ndarray, State]:
         """Logits (T, B, V), zero past a row's length, and the final state; without dropout."""
         ids, plan, (compact,) = self._prepare(lengths, ids)
@@ -149,12 +166,12 @@ class Network:
         return logits, self._final(plan)
 
     def evaluate(
-        self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None
-    ) -> tuple[Metrics, State]:
-        """The loss over all real targets, without dropout, and the final state."""
+        self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None, final: bool = True
+    ) -> tuple[Metrics, State | None]:
+        """The loss over all real targets, without dropout, and the final state if `final`."""
         _, plan, (ids, targets) = self._prepare(lengths, ids, targets)
         self._engine.run(plan, ids, targets, self._start(plan, state), self.threads)
-        return self._metrics(plan), self._final(plan)
+        return self._metrics(plan), self._final(plan) if final else None
 
     def backward(
         self,

@@ -110,6 +110,8 @@ class Optimizer:
 
     def begin(self, rate: float) -> None:
         """Count a step, and set the numbers that the kernels need for it."""
+        if not self.parameters.flat.flags.writeable:
+            raise FastLSTMError("the network is frozen: set its frozen to False to train it")
         c, numbers = self.config, self.numbers
         self.steps += 1
         numbers[KIND] = SGD if c.kind == "sgd" else ADAM

@@ -58,6 +58,11 @@ class Parameters:
         """The names with their views, in the buffer's order."""
         return iter(self._views.items())
 
+    def protect(self, protected: bool) -> None:
+        """Make the buffer and the views read-only, or writeable again."""
+        for array in (self.flat, *self._views.values()):
+            array.flags.writeable = not protected
+
     def like(self) -> Parameters:
         """A zero buffer of the same names, shapes and dtype."""
         return Parameters(self.shapes, self.flat.dtype)

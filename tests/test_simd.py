@@ -322,12 +322,12 @@ def test_optimizers(bits: int) -> None:
 # Tiles
 
 
-def tile_case(bits: int, rows: int, vectors: int, depth: int, transposed: bool, guards: Guards) -> Any:
-    """A, B and C with odd strides, and the call's arguments; B in panels one line wide."""
+def tile_case(bits: int, rows: int, vectors: int, depth: int, layout: str, guards: Guards) -> Any:
+    """A, B and C with odd strides but for those of the layout, and the call's arguments; B in panels one line wide."""
     rng, t = np.random.default_rng(depth), target(bits)
     line, columns = t.line, vectors * t.lanes
-    a_row, a_k = (1, rows + 3) if transposed else (depth + 3, 1)
-    b_k = line + 3
+    a_row, a_k = (1, rows + 3) if layout == "columns of A" else (depth + 3, 1)
+    b_k = line if layout == "packed B" else line + 3
     b_panel = depth * b_k + 5
     c_row = columns + 3
     # Sizes of 0 have no memory to place.
@@ -344,14 +344,14 @@ def product_of(a: np.ndarray, b: np.ndarray, depth: int, columns: int) -> np.nda
 
 
 @BITS
-@pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("depth", [0, 1, 2, 19])
-def test_every_tile(bits: int, depth: int, transposed: bool) -> None:
+@pytest.mark.parametrize("layout", ["packed B", "columns of A", "neither"])
+@pytest.mark.parametrize("depth", [0, 1, 2, 4, 19])
+def test_every_tile(bits: int, depth: int, layout: str) -> None:
     for rows, vectors, cut in sizes(target(bits)):
         for load in (0, 1):
             for real in range(1, target(bits).lanes) if cut else [0]:
                 guards = Guards()
-                a, b, c, arguments = tile_case(bits, rows, vectors, depth, transposed, guards)
+                a, b, c, arguments = tile_case(bits, rows, vectors, depth, layout, guards)
                 before = c.copy()
                 call(size_name(rows, vectors, cut), bits, *arguments, load, real)
                 columns = real or c.shape[1]

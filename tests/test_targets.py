@@ -82,17 +82,19 @@ def loops(text: str, bits: int) -> dict[str, list[list[str]]]:
 
 
 def check_tiles(t: Target, text: str, muladd: str) -> None:
-    """Over the depth, a tile does its muladds, and keeps every vector in a register."""
+    """Over the depth, a tile does its muladds, several steps at a time and alone, and keeps every vector in a register."""
     found = loops(text, t.bits)
     for size in sizes(t):
         rows, vectors, _ = size
         inner = [lines for lines in found[size_name(*size)] if any(re.search(muladd, line) for line in lines)]
-        assert [sum(bool(re.search(muladd, line)) for line in lines) for lines in inner] == [
-            rows * vectors
-        ], size
+        one = rows * vectors
+        steps = [] if t.unroll == 1 else [t.unroll, t.unroll] if rows > 3 else [t.unroll]
+        counts = [sum(bool(re.search(muladd, line)) for line in lines) for lines in inner]
+        assert counts == [one * n for n in (*steps, 1)], size
         on_the_stack = [
             line
-            for line in inner[0]
+            for lines in inner
+            for line in lines
             if re.search(r"%[xyz]mm.*%rsp|%rsp.*%[xyz]mm|\b[qdsv]\d+\b.*\bsp\b", line)
         ]
         assert not on_the_stack, (size, on_the_stack)

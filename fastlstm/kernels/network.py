@@ -214,19 +214,19 @@ def run_network(batch, layers, head, network, like, board):
     """All phases; see `tickets` for how workers share them."""
     bounds = ids_pointer(batch.bounds)
     end, ticket = 0, draw(board)
-    for l in range(network.layers):
-        begin, end = end, end + blocks(layers[l], like)
-        while ticket < end:
-            pack_block(layers[l], ticket - begin, network.vocabulary, network.e, network.embedding, like)
+    if not network.packed:
+        for l in range(network.layers):
+            begin, end = end, end + blocks(layers[l], like)
+            while ticket < end:
+                pack_block(layers[l], ticket - begin, network.vocabulary, network.e, network.embedding, like)
+                ticket = finish(board)
+        end += 1
+        if ticket < end:
+            pack_head(head, layers[network.layers - 1].hidden, like)
+            if network.e_rows:
+                embed_rows(network, like)
             ticket = finish(board)
-    end += 1
-    if ticket < end:
-        pack_head(head, layers[network.layers - 1].hidden, like)
-        if network.e_rows:
-            embed_rows(network, like)
-        ticket = finish(board)
-
-    wait(board, end)
+        wait(board, end)
     if batch.split:
         ticket, end = run_units(batch, layers, head, network, board, ticket, end, like)
     else:

@@ -81,6 +81,7 @@ NETWORK = record(
     "embedding_keep", "embedding_key",  # dropout of the gathered embeddings
     "keep",  # dropout of the layers' outputs: an element is kept where its 32 random bits are below; 0 is no dropout
     "learned", "dh0", "dc0",  # whether initial states are parameters, and their gradients (L, H)
+    "packed",  # whether everything is packed already
     "backward",  # whether gradients are asked for
     "losses",  # whether losses are asked for
     "pieces",  # how many pieces of the flat buffer the optimiser updates; 0 for no update

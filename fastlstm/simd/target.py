@@ -35,6 +35,11 @@ class Target(NamedTuple):
     def vectors(self) -> int:
         return 4 if self.registers == 32 else 2
 
+    @property
+    def unroll(self) -> int:
+        """Steps of the depth at a time: fewer instructions beside the multiplications, where registers allow it."""
+        return 4 if self.registers > 15 else 1
+
     def wide(self, rows: int) -> int:
         """Vectors, a power of two, of a tile for so few rows that the usual width would leave FMA units idle."""
         if rows > 3:

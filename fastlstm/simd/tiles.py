@@ -9,6 +9,7 @@ the order of k whatever the tile's size, so how a matrix is cut into tiles never
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -39,7 +40,7 @@ def write_tile(rows: int, vectors: int, cut: bool) -> Any:
 
     def write(code: Code, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any, b_panel: Any, c: Any, c_row: Any,
               depth: Any, load: Any, real: Any) -> None:  # fmt: skip
-        builder, lanes = code.builder, code.lanes
+        builder, lanes, unroll = code.builder, code.lanes, code.target.unroll
         per_panel = code.target.line // lanes
         # Pointers and offsets are opaque: the optimiser would derive each from the last, in one long chain of sums,
         # or hoist so many of their sums that the accumulators spill.
@@ -59,26 +60,83 @@ def write_tile(rows: int, vectors: int, cut: bool) -> Any:
 
         sums = code.choose(load, started, [zero] * (rows * vectors))
 
-        def step(_: Any, carried: list[Any]) -> list[Any]:
-            a_offset, b_offset, *sums = carried
+        def accumulate(
+            sums: list[Vector], a_of: Callable[[int], Vector], b_of: Callable[[int], Vector]
+        ) -> list[Vector]:
+            """The sums after one more k, with its element of A for each row and its vectors of B."""
+            sums = list(sums)
             if rows > vectors:
-                line = [b_vector(j, b_offset) for j in range(vectors)]
+                line = [b_of(j) for j in range(vectors)]
                 for r in range(rows):
-                    scalar = code.broadcast(a_rows[r], a_offset)
+                    scalar = a_of(r)
                     for j in range(vectors):
                         sums[r * vectors + j] = scalar.muladd(line[j], sums[r * vectors + j])
             else:
-                scalars = [code.broadcast(row, a_offset) for row in a_rows]
+                scalars = [a_of(r) for r in range(rows)]
                 for j in range(vectors):
-                    vector = b_vector(j, b_offset)
+                    vector = b_of(j)
                     for r in range(rows):
                         sums[r * vectors + j] = scalars[r].muladd(vector, sums[r * vectors + j])
+            return sums
+
+        def in_panel(panels: list[Any], offset: Any) -> Callable[[int], Vector]:
+            return lambda j: code.load(code.at(panels[j // per_panel], offset), j % per_panel * lanes)
+
+        def packed_steps(_: Any, carried: list[Any]) -> list[Any]:
+            """Several steps through rows of A and a packed B: what lies between them is constant."""
+            a_offset, b_offset, *sums = carried
+            for k in range(unroll):
+                code.fence()
+                here = builder.add(a_offset, code.index(k))
+                sums = accumulate(
+                    sums,
+                    lambda r, here=here: code.broadcast(a_rows[r], here),
+                    in_panel(panels, builder.add(b_offset, code.index(k * line))),
+                )
+            a_next, b_next = (
+                builder.add(o, code.index(unroll * n)) for o, n in ((a_offset, 1), (b_offset, line))
+            )
+            return [code.opaque(a_next), code.opaque(b_next), *sums]
+
+        def transposed_steps(_: Any, carried: list[Any]) -> list[Any]:
+            """Several steps through columns of A: its rows lie side by side, and so a constant apart."""
+            a_here, *rest = carried
+            panels, sums = rest[: -rows * vectors], rest[-rows * vectors :]
+            for k in range(unroll):
+                code.fence()
+                column, offset = (builder.mul(stride, code.index(k)) for stride in (a_k, b_k))
+                column = code.at(a_here, column)
+                sums = accumulate(
+                    sums, lambda r, column=column: code.broadcast(column, r), in_panel(panels, offset)
+                )
+            a_next, b_next = (builder.mul(stride, code.index(unroll)) for stride in (a_k, b_k))
+            return [
+                code.opaque(code.at(p, n)) for p, n in ((a_here, a_next), *((p, b_next) for p in panels))
+            ] + sums
+
+        def step(_: Any, carried: list[Any]) -> list[Any]:
+            a_offset, b_offset, *sums = carried
+            sums = accumulate(sums, lambda r: code.broadcast(a_rows[r], a_offset), in_panel(panels, b_offset))
             return [code.opaque(builder.add(a_offset, a_k)), code.opaque(builder.add(b_offset, b_k)), *sums]
 
-        def b_vector(j: int, offset: Any) -> Vector:
-            return code.load(code.at(panels[j // per_panel], offset), j % per_panel * lanes)
+        def several(steps: Callable[..., list[Any]], condition: Any, places: list[Any]) -> None:
+            """Run `steps` over what is left of the depth in whole runs of them, if the condition holds."""
+            nonlocal done, sums
+            left = builder.and_(builder.sub(depth, done), code.index(-unroll))
+            count = builder.select(condition, left, code.index(0))
+            sums = code.loop(count, [*places, *sums], steps, unroll)[len(places) :]
+            done = builder.add(done, count)
 
-        _, _, *sums = code.loop(depth, [code.index(0), code.index(0), *sums], step)
+        done, line = code.index(0), code.target.line
+        if unroll > 1:
+            is_row = builder.icmp_signed("==", a_k, code.index(1))
+            is_packed = builder.icmp_signed("==", b_k, code.index(line))
+            several(packed_steps, builder.and_(is_row, is_packed), [code.index(0), code.index(0)])
+            if rows > 3:
+                # Fewer rows are seldom columns of A, and wide tiles would need a register for each of their panels.
+                several(transposed_steps, builder.icmp_signed("==", a_row, code.index(1)), [a, *panels])
+        offsets = [code.opaque(builder.mul(done, stride)) for stride in (a_k, b_k)]
+        _, _, *sums = code.loop(builder.sub(depth, done), [*offsets, *sums], step)
         for r, row in enumerate(c_rows):
             for j in range(vectors):
                 if mask is not None:

@@ -118,6 +118,10 @@ class Code:
         kind = value.type
         return self.builder.asm(ir.FunctionType(kind, [kind]), "", "=r,0", [value], side_effect=False)
 
+    def fence(self) -> None:
+        """Keep loads on their side of this place: hoisted ones would need registers that are taken."""
+        self.builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
+
     def load(self, pointer: Any, offset: Any = 0) -> Vector:
         return Vector(self, self.builder.load(self.at(pointer, offset), typ=self.type, align=self.bits // 8))
 

@@ -40,13 +40,13 @@ class LanguageModel(Driver):
 
     def __init__(self, workload: Workload, job: str, variant: Variant) -> None:
         self.shape, self.variant, self.initial = workload.shape, variant, workload.parameters
+        self.training = job == "training"
         self.build(workload.parameters)
         source = workload.bucketed() if "bucketed" in variant.mode else workload.batches
         self.batches = [self.load(batch) for batch in source]
         self.positions = [positions(batch) for batch in source]
         self.checked = workload.batches[:UPDATES]
         self.cycle = len(source) if workload.shape.ragged else 1
-        self.training = job == "training"
         self.run: Callable[[Any], Any] = self.train if self.training else self.forward
 
     @abstractmethod

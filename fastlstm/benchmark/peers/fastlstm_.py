@@ -19,12 +19,16 @@ class Peer(LanguageModel):
         for name, view in self.network.parameters.items():
             view[...] = parameters[name]
         self.optimizer = Optimizer(self.network.parameters)
+        # As the graph of ONNX Runtime, which packs its weights once.
+        self.network.frozen = not self.training
 
     def load(self, batch: Batch) -> Batch:
         return batch
 
     def train(self, batch: Batch) -> float:
-        metrics, _ = self.network.step(batch.ids, batch.targets, self.optimizer, RATE, batch.lengths)
+        metrics, _ = self.network.step(
+            batch.ids, batch.targets, self.optimizer, RATE, batch.lengths, final=False
+        )
         return metrics.loss
 
     def forward(self, batch: Batch) -> np.ndarray:
