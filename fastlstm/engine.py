@@ -11,7 +11,7 @@ from fastlstm.arena import Arena, Uncopied, row_stride, whole_lines
 from fastlstm.kernels.network import network_program
 from fastlstm.kernels.optimizer import COEFFICIENTS
 from fastlstm.kernels.records import HEAD, LAYER, NETWORK, Row
-from fastlstm.layout import LayerMemory, Plan, Room
+from fastlstm.layout import LayerMemory, Plan, Room, fused_weights
 from fastlstm.memory import aligned
 from fastlstm.parameters import Parameters
 
@@ -70,9 +70,8 @@ class Engine(Uncopied):
         a, p, g = self.architecture, self.parameters, self.gradients
         width = a.hidden if l else (a.embedding or a.vocabulary)
         memory = LayerMemory(self.arena, f"lstm.{l}", Row(self.records, l), a.hidden, width)
-        W, dW = p[f"lstm.{l}.W"], g[f"lstm.{l}.W"]
-        memory.weights(W[:, : a.hidden], W[:, a.hidden :], p[f"lstm.{l}.b"])
-        memory.gradients(dW[:, : a.hidden], dW[:, a.hidden :], g[f"lstm.{l}.b"])
+        memory.weights(fused_weights(p[f"lstm.{l}.W"], p[f"lstm.{l}.b"]))
+        memory.gradients(fused_weights(g[f"lstm.{l}.W"], g[f"lstm.{l}.b"]))
         return memory
 
     def _head(self) -> None:

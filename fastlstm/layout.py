@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.arena import Arena, row_stride, whole_lines
-from fastlstm.kernels.records import BATCH, Row
+from fastlstm.kernels.records import BATCH, Row, address
 
 # Rows that go through all their steps together: two tiles of the usual height, which read the weights once.
 GROUP = 12
@@ -42,12 +42,14 @@ class Plan(NamedTuple):
     positions: int
     start: np.ndarray
     bounds: np.ndarray
-    shape: np.ndarray  # the batch's record, all but what `record` adds
+    records: tuple[np.ndarray, np.ndarray]  # without ids; the second one where a step's units are shared
 
     def record(self, hidden: int, ids: np.ndarray | None, targets: np.ndarray | None = None) -> np.ndarray:
-        """The batch's record for layers of `hidden` units, with ids and targets (N,) of its positions."""
-        record = self.shape.copy()
-        Row(record).fill(ids=ids, targets=targets, split=self.split(hidden))
+        """The batch's record for layers of `hidden` units, with ids and targets (N,) of its positions; not to be changed."""
+        record = self.records[self.split(hidden)]
+        if ids is not None:
+            record = record.copy()
+            Row(record).fill(ids=ids, targets=targets)
         return record
 
     def split(self, hidden: int) -> bool:
@@ -62,11 +64,39 @@ class Plan(NamedTuple):
 def plan_of(start: np.ndarray, rows: int) -> Plan:
     """The plan of a batch of `rows` rows whose steps begin at the positions `start` (T + 1), int32."""
     steps, positions, bounds = len(start) - 1, int(start[-1]), group_bounds(rows)
-    shape = np.zeros(1, BATCH)
-    Row(shape).fill(
+    rows_shared, units_shared = np.zeros(1, BATCH), np.zeros(1, BATCH)
+    Row(rows_shared).fill(
         steps=steps, rows=rows, positions=positions, start=start, bounds=bounds, groups=len(bounds) - 1
     )
-    return Plan(steps, rows, positions, start, bounds, shape)
+    units_shared[:] = rows_shared
+    units_shared["split"] = 1
+    return Plan(steps, rows, positions, start, bounds, (rows_shared, units_shared))
+
+
+class Place(NamedTuple):
+    """Where an array's rows begin, and how many elements lie from one to the next; whoever made it keeps it."""
+
+    address: int
+    row: int
+
+
+def place(array: np.ndarray) -> Place:
+    """Where the rows of (…, n) are; NumPy gives a dimension of size 1 any stride."""
+    return Place(address(array), array.strides[-2 if array.shape[-2] > 1 else 0] // array.itemsize)
+
+
+class Weights(NamedTuple):
+    """Where a layer's recurrent (4H, H) and input weights (4H, I) and its bias (4H,) are, or their gradients."""
+
+    w_h: Place
+    w_x: Place
+    b: int
+
+
+def fused_weights(W: np.ndarray, b: np.ndarray) -> Weights:
+    """Where the weights are in W (4H, H + I) and b (4H,), or their gradients."""
+    H = len(W) // 4
+    return Weights(place(W[:, :H]), place(W[:, H:]), address(b))
 
 
 class Room(NamedTuple):
@@ -123,19 +153,13 @@ class LayerMemory:
         self.record[field] = array
         return array
 
-    def weights(self, w_h: np.ndarray, w_x: np.ndarray, b: np.ndarray) -> None:
-        """Point to the weights: (4H, H) and (4H, I) with any row stride, and (4H)."""
-        size = self.arena.dtype.itemsize
-        self.record.fill(
-            w_h=w_h, w_h_row=w_h.strides[0] // size, w_x=w_x, w_x_row=w_x.strides[0] // size, b=b
-        )
+    def weights(self, weights: Weights) -> None:
+        (w_h, w_h_row), (w_x, w_x_row), b = weights
+        self.record.fill(w_h=w_h, w_h_row=w_h_row, w_x=w_x, w_x_row=w_x_row, b=b)
 
-    def gradients(self, dw_h: np.ndarray, dw_x: np.ndarray, db: np.ndarray) -> None:
-        """Point to the weights' gradients, with any row strides."""
-        size = self.arena.dtype.itemsize
-        self.record.fill(
-            dw_h=dw_h, dw_h_row=dw_h.strides[0] // size, dw_x=dw_x, dw_x_row=dw_x.strides[0] // size, db=db
-        )
+    def gradients(self, weights: Weights) -> None:
+        (dw_h, dw_h_row), (dw_x, dw_x_row), db = weights
+        self.record.fill(dw_h=dw_h, dw_h_row=dw_h_row, dw_x=dw_x, dw_x_row=dw_x_row, db=db)
 
     def table(self, vocabulary: int, backward: bool) -> None:
         """Inputs are ids, which go through a table."""
@@ -175,7 +199,7 @@ class LayerMemory:
         self.begun = (plan.rows, carried)
 
     def final(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-        """h_n and c_n (B, H): each row's state after its last step."""
+        """h_n and c_n (B, H): each row's state after its last step; perhaps views, until the next call."""
         rows = np.arange(plan.rows)
         if self.record["step"] < 0:
             places: Any = rows + np.where(rows < plan.start[1], plan.rows, 0)
@@ -188,7 +212,7 @@ class LayerMemory:
             last = plan.start[np.maximum(lengths, 1) - 1] + rows
             places = np.where(lengths > 0, plan.rows + last, rows)
         # Whole rows first: NumPy gathers them much faster than parts of rows.
-        return self.h[places][:, : self.hidden].copy(), self.c[places][:, : self.hidden].copy()
+        return self.h[places][:, : self.hidden], self.c[places][:, : self.hidden]
 
     def outputs(self, plan: Plan) -> np.ndarray:
         """The hidden states, a row for each position, as a view."""

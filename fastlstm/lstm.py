@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.sequence import Cache, Frozen, Weights, backward, forward, sorted_plan
+from fastlstm.kernels.records import address
+from fastlstm.layout import fused_weights, place
+from fastlstm.sequence import Cache, Frozen, Kind, backward, forward, sorted_plan
 
 
 class Gradients(NamedTuple):
@@ -37,11 +39,11 @@ def pack(W: Any, b: Any = None) -> Frozen:
     >>> pack(np.zeros((8, 5))).hidden
     2
     """
-    return Frozen(fused_weights(W, b))
+    return Frozen(*checked_weights(W, b))
 
 
-def fused_weights(W: Any, b: Any) -> Weights:
-    """Validate W (4H, H+I) and b (4H,) or None."""
+def checked_weights(W: Any, b: Any) -> tuple[np.ndarray, np.ndarray]:
+    """W (4H, H+I) and b (4H,), which may be None, as contiguous arrays."""
     W = np.ascontiguousarray(W)
     if W.ndim != 2 or W.shape[0] % 4 or not W.shape[0] or W.shape[1] <= W.shape[0] // 4:
         raise FastLSTMError(f"W has shape {W.shape}; it must be (4H, H+I) with H and I at least 1")
@@ -49,7 +51,7 @@ def fused_weights(W: Any, b: Any) -> Weights:
         raise FastLSTMError(f"W is {W.dtype}; it must be float32 or float64")
     H = W.shape[0] // 4
     b = np.zeros(4 * H, W.dtype) if b is None else checked(b, "b", (4 * H,), W.dtype)
-    return Weights(W[:, :H], W[:, H:], b)
+    return W, b
 
 
 def checked(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -86,10 +88,14 @@ def lstm_forward(
     >>> out.shape, h_n.shape
     ((3, 2, 5), (2, 5))
     """
-    weights = W if isinstance(W, Frozen) else fused_weights(W, b)
-    if isinstance(W, Frozen) and b is not None:
-        raise FastLSTMError("b is given with packed weights; give it to pack(W, b)")
-    H, I, dtype = weights.hidden, weights.width, weights.dtype
+    if isinstance(W, Frozen):
+        if b is not None:
+            raise FastLSTMError("b is given with packed weights; give it to pack(W, b)")
+        weights, H, I, dtype = W, W.hidden, W.width, W.dtype
+    else:
+        W, b = checked_weights(W, b)
+        weights, H, dtype = fused_weights(W, b), len(W) // 4, W.dtype
+        I = W.shape[1] - H
     x = np.asarray(x)
     if x.ndim == 2 and x.dtype.kind in "iu":
         x = checked_ids(x, I)
@@ -103,11 +109,25 @@ def lstm_forward(
     h0, c0 = (None if s is None else checked(s, name, (B, H), dtype) for name, s in (("h0", h0), ("c0", c0)))
     if lengths is not None:
         lengths = checked_lengths(lengths, T, B)
-    out = np.empty((T, B, H), dtype)
-    h_n, c_n, cache = forward(
-        x, *sorted_plan(T, B, lengths), weights, h0, c0, out, keep_cache, threads, reverse
+    # The padded steps of ragged sequences are not written.
+    out = (np.empty if lengths is None else np.zeros)((T, B, H), dtype)
+    ids = x.ndim == 2
+    kind, plan = Kind(dtype, H, I, ids), sorted_plan(T, B, lengths)
+    final = np.empty((B, H), dtype), np.empty((B, H), dtype)
+    cache = forward(
+        kind,
+        x if ids else address(x),
+        *plan,
+        weights,
+        h0,
+        c0,
+        place(out),
+        final,
+        keep_cache,
+        threads,
+        reverse,
     )
-    return out, (h_n, c_n), cache
+    return out, final, cache
 
 
 def checked_ids(ids: np.ndarray, width: int) -> np.ndarray:
@@ -149,9 +169,11 @@ def lstm_backward(
         None if s is None else checked(s, name, (B, H), dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n))
     )
     dW, db = np.empty((4 * H, H + cache.width), dtype), np.empty(4 * H, dtype)
-    dx = np.empty((T, B, cache.width), dtype) if cache.ids is None else None
-    dh0, dc0 = backward(dout, cache, dh_n, dc_n, dx, Weights(dW[:, :H], dW[:, H:], db), threads)
-    return Gradients(dx, dW, db, dh0, dc0)
+    new = np.empty if cache.order is None else np.zeros
+    dx = new((T, B, cache.width), dtype) if cache.ids is None else None
+    states = np.empty((B, H), dtype), np.empty((B, H), dtype)
+    backward(place(dout), cache, dh_n, dc_n, address(dx), fused_weights(dW, db), states, threads)
+    return Gradients(dx, dW, db, *states)
 
 
 def lstm_step(x: Any, h: Any, c: Any, W: Any, b: Any = None) -> tuple[np.ndarray, np.ndarray]:

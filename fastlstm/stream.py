@@ -16,7 +16,7 @@ from fastlstm.arena import Arena, Uncopied, row_stride, whole_lines
 from fastlstm.errors import FastLSTMError
 from fastlstm.kernels.generate import ROWS, SLOTS, pack_program, read_program, same
 from fastlstm.kernels.records import HEAD, LAYER, Row, address
-from fastlstm.layout import LayerMemory
+from fastlstm.layout import LayerMemory, fused_weights
 from fastlstm.memory import aligned
 from fastlstm.model import Network
 from fastlstm.parameters import Parameters
@@ -48,10 +48,10 @@ class FrozenNetwork(Uncopied):
         self.initial = tuple(np.array(array) for array in network.initial_state(1))
 
     def _layer(self, l: int, parameters: Parameters) -> LayerMemory:
-        a, W = self.architecture, parameters[f"lstm.{l}.W"]
-        H, width = a.hidden, a.hidden if l else (a.embedding or a.vocabulary)
-        memory = LayerMemory(self.arena, f"lstm.{l}", Row(self.records, l), H, width)
-        memory.weights(W[:, :H], W[:, H:], parameters[f"lstm.{l}.b"])
+        a = self.architecture
+        width = a.hidden if l else (a.embedding or a.vocabulary)
+        memory = LayerMemory(self.arena, f"lstm.{l}", Row(self.records, l), a.hidden, width)
+        memory.weights(fused_weights(parameters[f"lstm.{l}.W"], parameters[f"lstm.{l}.b"]))
         return memory
 
 

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.layout import Plan, packed_plan
-from fastlstm.sequence import Cache, Weights, backward, forward
+from fastlstm.layout import Place, Plan, Weights, packed_plan
+from fastlstm.sequence import Cache, Kind, backward, forward
+
+DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+TENSORS = {array: tensor for tensor, array in DTYPES.items()}
 
 
 def plan_of_packed(batch_sizes: np.ndarray, N: int) -> Plan:
@@ -42,20 +45,22 @@ def run(
     Of a packed batch, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
     weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None.
     """
-    x_ = _array(x)
-    (*rows, I), D, B = x_.shape, len(weights) // 4, plan.rows
+    x = x.contiguous()
+    (*rows, I), D, B, dtype = x.shape, len(weights) // 4, plan.rows, DTYPES[x.dtype]
+    kind, row = Kind(dtype, H, I, False), D * H
     h0_, c0_ = ((None,) * D if s is None else _array(s) for s in (h0, c0))
-    out, h_n, c_n = (np.empty((*shape, H), x_.dtype) for shape in ((*rows, D), (D, B), (D, B)))
+    out, h_n, c_n = (torch.empty(shape, dtype=x.dtype) for shape in ((*rows, row), (D, B, H), (D, B, H)))
+    finals = zip(h_n.numpy(), c_n.numpy(), strict=True)
     caches = []
-    for d in range(D):
-        given = _weights(I, H, x_.dtype, *weights[4 * d : 4 * d + 4])
-        h_n[d], c_n[d], cache = forward(
-            x_, plan, None, given, h0_[d], c0_[d], out[..., d, :], keep_caches, threads, d == 1
-        )
+    for d, final in enumerate(finals):
+        given = _weights(I, H, x.dtype, *weights[4 * d : 4 * d + 4])
+        cache = forward(
+            kind, x.data_ptr(), plan, None, _places(*given), h0_[d], c0_[d],
+            Place(out.data_ptr() + d * H * dtype.itemsize, row), final, keep_caches, threads, d == 1
+        )  # fmt: skip
         if cache is not None:
             caches.append(cache)
-    out = out.reshape(*rows, D * H)
-    return torch.from_numpy(out), torch.from_numpy(h_n), torch.from_numpy(c_n), caches
+    return out, h_n, c_n, caches
 
 
 class Layer(torch.autograd.Function):
@@ -74,23 +79,30 @@ class Layer(torch.autograd.Function):
     def backward(ctx: Any, dout, dh_n, dc_n):  # pyright: ignore[reportIncompatibleMethodOverride]
         caches = _kept(*ctx.saved_tensors)
         needed, rows, D = ctx.needs_input_grad, ctx.rows, len(caches)
-        B, I, H, dtype = caches[0].plan.rows, caches[0].width, caches[0].hidden, caches[0].dtype
-        dout = np.zeros((*rows, D * H), dtype) if dout is None else _array(dout)
-        dout = dout.reshape(*rows, D, H)
+        (dtype_, H, I, _), B = caches[0].workspace.kind, caches[0].plan.rows
+        dtype, row = TENSORS[dtype_], D * H
+        dout = torch.zeros((*rows, row), dtype=dtype) if dout is None else dout.contiguous()
         dh_n, dc_n = ((None,) * D if s is None else _array(s) for s in (dh_n, dc_n))
-        dx, dh0, dc0 = None, np.empty((D, B, H), dtype), np.empty((D, B, H), dtype)
+        dx = dh0 = dc0 = states = None
+        if needed[1] or needed[2]:
+            dh0, dc0 = (torch.empty((D, B, H), dtype=dtype) for _ in range(2))
+            states = dh0.numpy(), dc0.numpy()
         weights = []
         for d, cache in enumerate(caches):
-            dx_d = np.empty((*rows, I), dtype) if needed[0] else None
+            dx_d = torch.empty((*rows, I), dtype=dtype) if needed[0] else None
             dw = None
             if any(needed[6 + 4 * d : 10 + 4 * d]):
-                dw = Weights(*(np.empty(s, dtype) for s in ((4 * H, H), (4 * H, I), 4 * H)))
-            dh0[d], dc0[d] = backward(dout[..., d, :], cache, dh_n[d], dc_n[d], dx_d, dw, ctx.threads)
-            dx = dx_d if dx is None else dx + dx_d
+                dw = tuple(torch.empty(s, dtype=dtype) for s in ((4 * H, I), (4 * H, H), (4 * H,)))
+            backward(
+                Place(dout.data_ptr() + d * H * dtype_.itemsize, row), cache, dh_n[d], dc_n[d],
+                0 if dx_d is None else dx_d.data_ptr(), None if dw is None else _places(*dw),
+                states and (states[0][d], states[1][d]), ctx.threads
+            )  # fmt: skip
+            dx = dx_d if dx is None or dx_d is None else dx + dx_d
             # The two biases' gradients are equal but share no memory: PyTorch makes them .grad as they are.
-            weights += [None] * 4 if dw is None else [dw.w_x, dw.w_h, dw.b, dw.b.copy()]
-        arrays = (dx, dh0, dc0, None, None, None, *weights)
-        tensors = [torch.from_numpy(a) if n else None for a, n in zip(arrays, needed, strict=True)]
+            weights += [None] * 4 if dw is None else [*dw, dw[2].clone()]
+        gradients = (dx, dh0, dc0, None, None, None, *weights)
+        tensors = [d if n else None for d, n in zip(gradients, needed, strict=True)]
         if torch.is_grad_enabled():
             anchor = torch.empty(0, requires_grad=True)
             tensors = [d if d is None else _Once.apply(d, anchor) for d in tensors]
@@ -111,16 +123,24 @@ class _Once(torch.autograd.Function):
         )
 
 
-def _weights(I: int, H: int, dtype: np.dtype, w_ih: Any, w_hh: Any, *biases: Tensor | None) -> Weights:
-    """One direction's weights as the engine takes them, found to fit: the engine trusts what it gets."""
-    w_h, w_x = _array(w_hh), _array(w_ih)
-    b_ih, b_hh = (np.zeros(4 * H, dtype) if b is None else _array(b) for b in biases)
-    for array, shape in ((w_h, (4 * H, H)), (w_x, (4 * H, I)), (b_ih, (4 * H,)), (b_hh, (4 * H,))):
-        if array.shape != shape or array.dtype != dtype:
+def _weights(I: int, H: int, dtype: torch.dtype, *four: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """One direction's weights and the sum of its biases, found to fit: the engine trusts what it gets."""
+    given = [w if w is None else w.detach().contiguous() for w in four]
+    for w, shape in zip(given, ((4 * H, I), (4 * H, H), (4 * H,), (4 * H,)), strict=True):
+        if w is not None and (w.shape != shape or w.dtype != dtype):
             raise RuntimeError(
-                f"a weight is {array.dtype} {array.shape}, hidden_size and input ask for {dtype} {shape}"
+                f"a weight is {w.dtype} {tuple(w.shape)}, hidden_size and input ask for {dtype} {shape}"
             )
-    return Weights(w_h, w_x, b_ih + b_hh)
+    w_ih, w_hh, b_ih, b_hh = given
+    assert w_ih is not None
+    assert w_hh is not None
+    b = torch.zeros(4 * H, dtype=dtype) if b_ih is None or b_hh is None else b_ih + b_hh
+    return w_ih, w_hh, b
+
+
+def _places(w_ih: Tensor, w_hh: Tensor, b: Tensor) -> Weights:
+    """Where contiguous weights or their gradients are; the caller keeps them."""
+    return Weights(Place(w_hh.data_ptr(), w_hh.shape[1]), Place(w_ih.data_ptr(), w_ih.shape[1]), b.data_ptr())
 
 
 def _array(tensor: Tensor) -> np.ndarray:

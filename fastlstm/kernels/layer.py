@@ -94,27 +94,32 @@ def dense_inputs(batch, layer, like):
 
 
 @inner
-def inputs_forward(batch, layer, first, last, unit, units, like):
-    """The arguments of so many units' gates from the inputs of the rows first..last: table rows, or bias + x · W_xᵀ."""
-    gates, bias = pointer(layer.gates, like), pointer(layer.bias, like)
+def inputs_span(batch, layer, position, rows, unit, units, like):
+    """The arguments of so many units' gates from the inputs of positions in a row: table rows, or bias + x · W_xᵀ."""
+    gates, bias, ids = pointer(layer.gates, like), pointer(layer.bias, like), ids_pointer(batch.ids)
     across, padded = line(gates), layer.padded
-    ids = ids_pointer(batch.ids)
     parts, width = (1, 4 * padded) if units == padded else (4, units)
+    for gate in range(parts if rows else 0):
+        column = gate * padded + unit
+        target = at(gates, position * layer.gates_row + column)
+        for n in range(rows):
+            if layer.table:
+                source = at(pointer(layer.table, like), ids[position + n] * layer.gates_row + column)
+            else:
+                source = at(bias, column)
+            copy(at(target, n * layer.gates_row), source, width)
+        if not layer.table:
+            panel = at(pointer(layer.forward_x, like), column * layer.width)
+            product(target, layer.gates_row, at(dense_inputs(batch, layer, like), position * layer.x_row), layer.x_row, 1,
+                    panel, across, layer.width * across, rows, layer.width, width, 1, 0)  # fmt: skip
+
+
+@inner
+def inputs_forward(batch, layer, first, last, unit, units, like):
+    """`inputs_span` for all positions of the rows first..last."""
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
-        for gate in range(parts if rows else 0):
-            column = gate * padded + unit
-            target = at(gates, position * layer.gates_row + column)
-            for n in range(rows):
-                if layer.table:
-                    source = at(pointer(layer.table, like), ids[position + n] * layer.gates_row + column)
-                else:
-                    source = at(bias, column)
-                copy(at(target, n * layer.gates_row), source, width)
-            if not layer.table:
-                panel = at(pointer(layer.forward_x, like), column * layer.width)
-                product(target, layer.gates_row, at(dense_inputs(batch, layer, like), position * layer.x_row), layer.x_row, 1,
-                        panel, across, layer.width * across, rows, layer.width, width, 1, 0)  # fmt: skip
+        inputs_span(batch, layer, position, rows, unit, units, like)
 
 
 @inner
@@ -200,38 +205,41 @@ def start_gradient(batch, layer, first, last, unit, units, like):
 
 
 @inner
-def inputs_backward(batch, layer, first, last, column, columns, like):
-    """So many columns of dx = gradients of the gates' arguments · W_x, for the rows first..last."""
+def inputs_span_backward(batch, layer, position, rows, column, columns, like):
+    """So many columns of dx = gradients of the gates' arguments · W_x, for positions in a row."""
     gates = pointer(layer.gates, like)
     across, padded = line(gates), layer.padded
     # Whole lines: dx may be the gradients of the layer below, whose padding an earlier NaN may have filled.
     whole = -(-columns // across) * across
-    for i in range(spans(batch, first, last)):
-        position, rows = span(batch, first, last, i)
-        if rows:
-            dx = at(pointer(layer.dx, like), position * layer.x_row + column)
-            product(dx, layer.x_row, at(gates, position * layer.gates_row), layer.gates_row, 1,
-                    at(pointer(layer.backward_x, like), 4 * padded * column), across, 4 * padded * across,
-                    rows, 4 * padded, whole, 0, 0)  # fmt: skip
+    if rows:
+        dx = at(pointer(layer.dx, like), position * layer.x_row + column)
+        product(dx, layer.x_row, at(gates, position * layer.gates_row), layer.gates_row, 1,
+                at(pointer(layer.backward_x, like), 4 * padded * column), across, 4 * padded * across,
+                rows, 4 * padded, whole, 0, 0)  # fmt: skip
 
 
 @inner
-def forward_rows(batch, layer, first, last, like):
-    """Inputs and recurrence of the rows first..last through all their steps."""
-    inputs_forward(batch, layer, first, last, 0, layer.padded, like)
+def inputs_backward(batch, layer, first, last, column, columns, like):
+    """`inputs_span_backward` for all positions of the rows first..last."""
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        inputs_span_backward(batch, layer, position, rows, column, columns, like)
+
+
+@inner
+def recurrence_forward(batch, layer, first, last, like):
+    """The rows first..last through all their steps; the gates hold the inputs' share."""
     for s in range(batch.steps):
         forward_step(batch, layer, s, first, last, 0, layer.padded, like)
 
 
 @inner
-def backward_rows(batch, layer, first, last, like):
-    """The recurrence backwards for the rows first..last, then dh0 and dx where they are asked for."""
+def recurrence_backward(batch, layer, first, last, like):
+    """The rows first..last backwards through all their steps, then dh0 where it is asked for."""
     for s in range(batch.steps):
         backward_step(batch, layer, s, first, last, 0, layer.padded, like)
     if layer.dh0:
         start_gradient(batch, layer, first, last, 0, layer.padded, like)
-    if layer.dx:
-        inputs_backward(batch, layer, first, last, 0, layer.width, like)
 
 
 @inner

@@ -14,12 +14,14 @@ from fastlstm.kernels.head import (
     pack_head,
 )
 from fastlstm.kernels.layer import (
-    backward_rows,
     backward_units,
     blocks,
-    forward_rows,
     forward_units,
+    inputs_backward,
+    inputs_forward,
     pack_block,
+    recurrence_backward,
+    recurrence_forward,
     span,
     spans,
 )
@@ -110,13 +112,16 @@ def run_group(batch, layers, head, network, group, first, last, like):
     """The rows first..last from ids to losses, and down to the gradients of every gate's argument."""
     for l in range(network.layers):
         layer_inputs(batch, layers, l, network, first, last, like)
-        forward_rows(batch, layers[l], first, last, like)
+        inputs_forward(batch, layers[l], first, last, 0, layers[l].padded, like)
+        recurrence_forward(batch, layers[l], first, last, like)
         layer_outputs(batch, layers[l], network, first, last, like)
     finish_rows(batch, layers, head, network, group, first, last, like)
     for below in range(network.layers if network.backward else 0):
         layer = layers[network.layers - 1 - below]
         output_gradients(batch, layer, network, first, last, like)
-        backward_rows(batch, layer, first, last, like)
+        recurrence_backward(batch, layer, first, last, like)
+        if layer.dx:
+            inputs_backward(batch, layer, first, last, 0, layer.width, like)
 
 
 @inner

@@ -5,42 +5,41 @@ from __future__ import annotations
 from fastlstm.kernels.compile import inner, kernel
 from fastlstm.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.kernels.layer import (
+    SPAN,
     active_rows,
-    backward_rows,
     backward_units,
     blocks,
-    forward_rows,
     forward_units,
+    inputs_forward,
+    inputs_span,
+    inputs_span_backward,
     pack_block,
+    recurrence_backward,
+    recurrence_forward,
 )
+from fastlstm.kernels.product import line
 from fastlstm.kernels.tickets import draw, enter, finish, leave, wait
 from fastlstm.simd.memory import at, flush_denormals, ids_pointer, pointer, restore
+from fastlstm.simd.routines import copy
 
 
 @inner
-def move_rows(batch, layer, outside, inside, inside_row, outside_row, units, first, last, outwards):
-    """Copy rows first..last between the caller's (T, B, ·) or (N, ·) array and positions.
+def move_rows(batch, layer, outside, outside_row, inside, inside_row, units, t, first, rows, outwards):
+    """Copy so many rows of step t, from row `first` on, between the caller's (T, B, ·) or (N, ·) array and positions.
 
-    What has no real element on the other side becomes zero: the caller's padded steps, our rows' padded units.
+    The caller's padded steps stay as they are; our rows' padding becomes zero, a NaN of an earlier call may stand there.
     """
     start, order = ids_pointer(batch.start), ids_pointer(layer.order)
-    for t in range(batch.steps):
-        rows = active_rows(batch, t, first, last)
-        for r in range(last - first if outwards and layer.order else rows):
-            place = t * batch.rows + order[first + r] if layer.order else start[t] + first + r
-            theirs = at(outside, place * outside_row)
-            ours = at(inside, (start[t] + first + r) * inside_row)
-            if not outwards:
-                for u in range(units):
-                    ours[u] = theirs[u]
-                for u in range(units, inside_row):
-                    ours[u] = 0
-            elif r < rows:
-                for u in range(units):
-                    theirs[u] = ours[u]
-            else:
-                for u in range(units):
-                    theirs[u] = 0
+    whole = units - units % line(inside)
+    for r in range(first, first + rows):
+        place = t * batch.rows + order[r] if layer.order else start[t] + r
+        theirs, ours = at(outside, place * outside_row), at(inside, (start[t] + r) * inside_row)
+        source, target = (ours, theirs) if outwards else (theirs, ours)
+        copy(target, source, whole)
+        for u in range(whole, units):
+            target[u] = source[u]
+        for u in range(units, 0 if outwards else inside_row):
+            ours[u] = 0
 
 
 @inner
@@ -55,31 +54,37 @@ def pack_phase(layer, like, board, ticket, end, vocabulary):
 
 
 @inner
-def take_inputs(batch, layer, first, last, like):
-    if layer.x_in:
-        move_rows(batch, layer, pointer(layer.x_in, like), pointer(layer.x, like), layer.x_row, layer.width, layer.width,
-                  first, last, 0)  # fmt: skip
+def move_states(batch, layer, outside, inside, first, last, outwards, like):
+    """`move_rows` of all steps of the rows first..last, between rows as wide as the states and `width_out`."""
+    for t in range(batch.steps):
+        rows = active_rows(batch, t, first, last)
+        move_rows(batch, layer, pointer(outside, like), layer.width_out, inside, layer.h_row, layer.hidden, t, first, rows,
+                  outwards)  # fmt: skip
+
+
+@inner
+def move_inputs(batch, layer, outside, inside, position, rows, outwards, like):
+    """`move_rows` of positions in a row, between rows as wide as the inputs."""
+    start = ids_pointer(batch.start)
+    for t in range(batch.steps):
+        first = max(position, start[t])
+        here = min(position + rows, start[t + 1]) - first
+        if here > 0:
+            move_rows(batch, layer, pointer(outside, like), layer.width, pointer(inside, like), layer.x_row, layer.width, t,
+                      first - start[t], here, outwards)  # fmt: skip
 
 
 @inner
 def give_outputs(batch, layer, first, last, like):
     if layer.out:
         h = at(pointer(layer.h, like), batch.rows * layer.h_row)
-        move_rows(batch, layer, pointer(layer.out, like), h, layer.h_row, layer.width_out, layer.hidden,
-                  first, last, 1)  # fmt: skip
+        move_states(batch, layer, layer.out, h, first, last, 1, like)
 
 
 @inner
-def take_gradients(batch, layer, first, last, like):
-    move_rows(batch, layer, pointer(layer.dout, like), pointer(layer.dh, like), layer.h_row, layer.width_out, layer.hidden,
-              first, last, 0)  # fmt: skip
-
-
-@inner
-def give_gradients(batch, layer, first, last, like):
-    if layer.dx_out:
-        move_rows(batch, layer, pointer(layer.dx_out, like), pointer(layer.dx, like), layer.x_row, layer.width, layer.width,
-                  first, last, 1)  # fmt: skip
+def input_spans(batch, layer):
+    """How many atoms dense inputs are dealt in; ids are looked up row by row, with the recurrence."""
+    return 0 if layer.table else -(-batch.positions // SPAN)
 
 
 @inner
@@ -89,21 +94,33 @@ def run_forward(batch, layer, like, board):
     if batch.split:
         end += 1
         if ticket < end:
-            take_inputs(batch, layer, 0, batch.rows, like)
+            if layer.x_in:
+                move_inputs(batch, layer, layer.x_in, layer.x, 0, batch.positions, 0, like)
             ticket = finish(board)
         ticket, end = forward_units(batch, layer, board, ticket, end, like)
         end += 1
         if ticket < end:
             give_outputs(batch, layer, 0, batch.rows, like)
             ticket = finish(board)
-    else:
-        begin, end = end, end + batch.groups
-        while ticket < end:
-            first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
-            take_inputs(batch, layer, first, last, like)
-            forward_rows(batch, layer, first, last, like)
-            give_outputs(batch, layer, first, last, like)
-            ticket = finish(board)
+        wait(board, end)
+        return
+    begin, end = end, end + input_spans(batch, layer)
+    while ticket < end:
+        position = (ticket - begin) * SPAN
+        rows = min(SPAN, batch.positions - position)
+        if layer.x_in:
+            move_inputs(batch, layer, layer.x_in, layer.x, position, rows, 0, like)
+        inputs_span(batch, layer, position, rows, 0, layer.padded, like)
+        ticket = finish(board)
+    wait(board, end)
+    begin, end = end, end + batch.groups
+    while ticket < end:
+        first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
+        if layer.table:
+            inputs_forward(batch, layer, first, last, 0, layer.padded, like)
+        recurrence_forward(batch, layer, first, last, like)
+        give_outputs(batch, layer, first, last, like)
+        ticket = finish(board)
     wait(board, end)
 
 
@@ -114,22 +131,29 @@ def run_backward(batch, layer, like, board):
     if batch.split:
         end += 1
         if ticket < end:
-            take_gradients(batch, layer, 0, batch.rows, like)
+            move_states(batch, layer, layer.dout, pointer(layer.dh, like), 0, batch.rows, 0, like)
             ticket = finish(board)
         ticket, end = backward_units(batch, layer, board, ticket, end, like)
         end += 1
         if ticket < end:
-            give_gradients(batch, layer, 0, batch.rows, like)
+            if layer.dx:
+                move_inputs(batch, layer, layer.dx_out, layer.dx, 0, batch.positions, 1, like)
             ticket = finish(board)
     else:
         begin, end = end, end + batch.groups
         while ticket < end:
             first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
-            take_gradients(batch, layer, first, last, like)
-            backward_rows(batch, layer, first, last, like)
-            give_gradients(batch, layer, first, last, like)
+            move_states(batch, layer, layer.dout, pointer(layer.dh, like), first, last, 0, like)
+            recurrence_backward(batch, layer, first, last, like)
             ticket = finish(board)
-    wait(board, end)
+        wait(board, end)
+        begin, end = end, end + (input_spans(batch, layer) if layer.dx else 0)
+        while ticket < end:
+            position = (ticket - begin) * SPAN
+            rows = min(SPAN, batch.positions - position)
+            inputs_span_backward(batch, layer, position, rows, 0, layer.width, like)
+            move_inputs(batch, layer, layer.dx_out, layer.dx, position, rows, 1, like)
+            ticket = finish(board)
     begin, end = end, end + (gradient_atoms(layer) if layer.dw_h else 0)
     while ticket < end:
         weight_gradients(batch, layer, ticket - begin, layer.width, 0, 0, 0, like)
