@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlstm.errors import FastLSTMError
+from fastlstm.kernels.batch import fill_names
 from fastlstm.names import Names
 from fastlstm.vocabulary import Vocabulary
 
@@ -96,14 +97,12 @@ class NameBatches:
         count = len(names.distinct)
         letters = np.fromiter(map(len, names.distinct), np.int32, count)
         self._lengths = letters + 1
-        longest = int(self._lengths.max())
-        self._steps = np.arange(longest)[:, None]
-        # One array 0 a n n a 0 b o 0 …: a name's end is the next one's beginning; zeros follow the last.
+        self._longest = int(self._lengths.max())
+        # One array 0 a n n a 0 b o 0 …: a name's end is the next one's beginning.
         self._starts = np.cumsum(self._lengths, dtype=np.int64) - self._lengths
-        self._flat = np.zeros(int(self._lengths.sum()) + longest + 1, np.int32)
+        self._flat = np.zeros(int(self._lengths.sum()) + 1, np.int32)
         places = np.arange(int(letters.sum())) + np.repeat(np.arange(1, count + 1), letters)
         self._flat[places] = vocabulary.encode("".join(names.distinct), names.source)
-        self._next = self._flat[1:]
         self._mass = None if names.weights is None else np.bincount(names.rows, names.weights, count)
 
     def __len__(self) -> int:
@@ -143,13 +142,10 @@ class NameBatches:
             yield self._batch(picked[first : first + self.batch_size])
 
     def _batch(self, picked: np.ndarray) -> Batch:
-        lengths = self._lengths[picked]
-        order = np.argsort(-lengths, kind="stable")
-        lengths = lengths[order]
-        steps = self._steps[: lengths[0]]
-        places = self._starts[picked[order]] + steps
-        real = steps < lengths
-        return Batch(self._flat.take(places) * real, self._next.take(places) * real, lengths)
+        ids, targets = np.zeros((2, self._longest, len(picked)), np.int32)
+        lengths = np.empty(len(picked), np.int32)
+        T = fill_names(self._flat, self._starts, self._lengths, picked, ids, targets, lengths)
+        return Batch(ids[:T], targets[:T], lengths)
 
 
 class TextStreams:

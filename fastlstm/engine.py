@@ -128,8 +128,6 @@ class Engine(Uncopied):
             self.records["key"] = keys[:-1]
         for l, memory in enumerate(self.layers):
             memory.start(plan, *((None, None) if state is None else (state.h[l], state.c[l])))
-            if backward:
-                memory.dc[: plan.rows] = 0
         if optimizer is not None:
             optimizer.begin(rate)
         work = (6.0 if backward else 2.0) * plan.positions * self.parameters.flat.size

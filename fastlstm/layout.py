@@ -42,14 +42,15 @@ class Plan(NamedTuple):
     positions: int
     start: np.ndarray
     bounds: np.ndarray
-    records: tuple[np.ndarray, np.ndarray]  # without ids; the second one where a step's units are shared
+    shape: np.ndarray  # the batch's record, all but what `record` adds
 
     def record(self, hidden: int, ids: np.ndarray | None, targets: np.ndarray | None = None) -> np.ndarray:
         """The batch's record for layers of `hidden` units, with ids and targets (N,) of its positions; not to be changed."""
-        record = self.records[self.split(hidden)]
-        if ids is not None:
-            record = record.copy()
-            Row(record).fill(ids=ids, targets=targets)
+        split = self.split(hidden)
+        if ids is None and not split:
+            return self.shape
+        record = self.shape.copy()
+        Row(record).fill(ids=ids, targets=targets, split=split)
         return record
 
     def split(self, hidden: int) -> bool:
@@ -64,13 +65,11 @@ class Plan(NamedTuple):
 def plan_of(start: np.ndarray, rows: int) -> Plan:
     """The plan of a batch of `rows` rows whose steps begin at the positions `start` (T + 1), int32."""
     steps, positions, bounds = len(start) - 1, int(start[-1]), group_bounds(rows)
-    rows_shared, units_shared = np.zeros(1, BATCH), np.zeros(1, BATCH)
-    Row(rows_shared).fill(
+    shape = np.zeros(1, BATCH)
+    Row(shape).fill(
         steps=steps, rows=rows, positions=positions, start=start, bounds=bounds, groups=len(bounds) - 1
     )
-    units_shared[:] = rows_shared
-    units_shared["split"] = 1
-    return Plan(steps, rows, positions, start, bounds, (rows_shared, units_shared))
+    return Plan(steps, rows, positions, start, bounds, shape)
 
 
 class Place(NamedTuple):

@@ -13,9 +13,10 @@ import numpy as np
 
 from fastlstm.engine import Engine
 from fastlstm.errors import FastLSTMError
-from fastlstm.layout import Plan, full_plan, ragged_plan
+from fastlstm.layout import Plan
 from fastlstm.optim import Optimizer
 from fastlstm.parameters import Parameters
+from fastlstm.positions import active, real_positions
 
 
 @dataclass(frozen=True)
@@ -155,21 +156,21 @@ class Network:
 
     def forward(self, ids: Any, lengths: Any = None, state: State | None = None) -> tuple[np.ndarray, State]:
         """Logits (T, B, V), zero past a row's length, and the final state; without dropout."""
-        ids, plan, (compact,) = self._prepare(lengths, ids)
-        self._engine.run(plan, compact, None, self._start(plan, state), self.threads)
-        logits = np.zeros((*ids.shape, self.architecture.vocabulary), self.architecture.dtype)
+        plan, (real_ids,) = self._real(lengths, ids)
+        self._engine.run(plan, real_ids, None, self._start(plan, state), self.threads)
+        logits = np.zeros((plan.steps, plan.rows, self.architecture.vocabulary), self.architecture.dtype)
         real = self._engine.logits[: plan.positions, : self.architecture.vocabulary]
-        if plan.positions == ids.size:
+        if plan.positions == plan.steps * plan.rows:
             logits[...] = real.reshape(logits.shape)
         else:
-            logits[_active(plan)] = real
+            logits[active(plan)] = real
         return logits, self._final(plan)
 
     def evaluate(
         self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None, final: bool = True
     ) -> tuple[Metrics, State | None]:
         """The loss over all real targets, without dropout, and the final state if `final`."""
-        _, plan, (ids, targets) = self._prepare(lengths, ids, targets)
+        plan, (ids, targets) = self._real(lengths, ids, targets)
         self._engine.run(plan, ids, targets, self._start(plan, state), self.threads)
         return self._metrics(plan), self._final(plan) if final else None
 
@@ -185,7 +186,7 @@ class Network:
 
         `dropout_key`, an integer that differs from step to step, switches dropout on.
         """
-        _, plan, (ids, targets) = self._prepare(lengths, ids, targets)
+        plan, (ids, targets) = self._real(lengths, ids, targets)
         self._engine.run(plan, ids, targets, self._start(plan, state), self.threads, backward=True,
                          dropout_key=dropout_key, went_on=state is not None)  # fmt: skip
         return self._metrics(plan), self._final(plan)
@@ -209,42 +210,16 @@ class Network:
             raise FastLSTMError(
                 "the optimizer was made for other parameters: make it with Optimizer(network.parameters)"
             )
-        _, plan, (ids, targets) = self._prepare(lengths, ids, targets)
+        plan, (ids, targets) = self._real(lengths, ids, targets)
         self._engine.run(plan, ids, targets, self._start(plan, state), self.threads, backward=True,
                          dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate)  # fmt: skip
-        metrics = self._metrics(plan)._replace(norm=float(self._engine.results[2]))
+        metrics = self._metrics(plan, updated=True)
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
         return metrics, self._final(plan) if final else None
 
-    def _prepare(self, lengths: Any, *arrays: Any) -> tuple[np.ndarray, Plan, list[np.ndarray]]:
-        """Validate ids (and targets) (T, B); a plan, and each array's real positions in order."""
-        whole = [np.asarray(array) for array in arrays]
-        shape, V = whole[0].shape, self.architecture.vocabulary
-        if len(shape) != 2 or 0 in shape:
-            raise FastLSTMError(
-                f"ids have shape {shape}; they must be (T, B) with at least one step and one row"
-            )
-        for name, array in zip(("ids", "targets"), whole, strict=False):
-            if array.shape != shape:
-                raise FastLSTMError(f"{name} have shape {array.shape}; ids have {shape}")
-            if array.dtype.kind not in "iu":
-                raise FastLSTMError(f"{name} are {array.dtype}; they must be integers")
-        if lengths is None:
-            plan, keep = full_plan(*shape), None
-        else:
-            plan = ragged_plan(shape[0], checked_lengths(lengths, shape))
-            keep = _active(plan)
-        compact = []
-        for name, array in zip(("ids", "targets"), whole, strict=False):
-            real = array.reshape(-1) if keep is None else array[keep]
-            short = np.ascontiguousarray(real, np.int32)
-            # A negative id is a huge one without its sign; cut to 32 bits, a huge one may look small.
-            if short.view(np.uint32).max() >= V or (real.itemsize > 4 and (short != real).any()):
-                bad = int(real.min() if real.min() < 0 else real.max())
-                raise FastLSTMError(f"{name} contain {bad}; with {V} characters they must lie in 0..{V - 1}")
-            compact.append(short)
-        return whole[0], plan, compact
+    def _real(self, lengths: Any, *arrays: Any) -> tuple[Plan, list[np.ndarray]]:
+        return real_positions(self.architecture.vocabulary, lengths, *arrays)
 
     def _start(self, plan: Plan, state: State | None) -> State | None:
         a = self.architecture
@@ -258,9 +233,9 @@ class Network:
                 )
         return state
 
-    def _metrics(self, plan: Plan) -> Metrics:
-        results = self._engine.results
-        return Metrics(float(results[0]), int(results[1]), plan.positions)
+    def _metrics(self, plan: Plan, updated: bool = False) -> Metrics:
+        loss, correct, norm = self._engine.results.tolist()
+        return Metrics(loss, int(correct), plan.positions, norm if updated else 0.0)
 
     def _final(self, plan: Plan) -> State:
         h, c = (
@@ -270,24 +245,3 @@ class Network:
         for l, layer in enumerate(self._engine.layers):
             h[l], c[l] = layer.final(plan)
         return State(h, c)
-
-
-def checked_lengths(lengths: Any, shape: tuple[int, int]) -> np.ndarray:
-    """Lengths (B,) of 1..T in non-increasing order, as an array."""
-    array = np.asarray(lengths)
-    if array.shape != shape[1:] or array.dtype.kind not in "iu":
-        raise FastLSTMError(
-            f"lengths are {array.dtype} {array.shape}; they must be {shape[1]} integers, one for each row"
-        )
-    if array.min() < 1 or array.max() > shape[0]:
-        raise FastLSTMError(f"lengths lie in {array.min()}..{array.max()}; they must lie in 1..{shape[0]}")
-    if (array[1:] > array[:-1]).any():
-        raise FastLSTMError(
-            "lengths must not increase from row to row: sort the batch by length, longest first"
-        )
-    return array
-
-
-def _active(plan: Plan) -> np.ndarray:
-    """(T, B): which positions are real."""
-    return (plan.start[1:] - plan.start[:-1])[:, None] > np.arange(plan.rows)

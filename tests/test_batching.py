@@ -32,6 +32,7 @@ def names_of(batch: Batch, vocabulary: Vocabulary) -> list[str]:
     return [vocabulary.decode(batch.targets[:n, b]) for b, n in enumerate(batch.lengths)]
 
 
+@settings(deadline=None)
 @given(NAMES, st.integers(1, 50), st.integers(0, 5))
 def test_batches_equal_the_obvious_ones(raw, batch_size, seed):
     names = Names(raw)

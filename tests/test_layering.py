@@ -25,7 +25,7 @@ reference
 arena layout sequence lstm
 vocabulary reading tables names corpus batching
 optim schedules
-engine model
+positions engine model
 options checkpoint
 stream feeds budget folders
 novelty request training drawing

@@ -17,11 +17,13 @@ from networks import Sample, randomize
 
 from fastlstm import arena, optim, parameters, sequence, stream, workers
 from fastlstm.arena import Arena, row_stride, whole_lines
+from fastlstm.kernels.records import address
+from fastlstm.layout import Weights
+from fastlstm.layout import place as place_of
 from fastlstm.lstm import lstm_forward, pack
 from fastlstm.memory import LINE, aligned
 from fastlstm.model import Architecture, Network
 from fastlstm.optim import Optimizer, OptimizerConfig
-from fastlstm.sequence import Weights
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 ZONE = 4096
@@ -142,7 +144,8 @@ def test_the_array_api_stays_within_the_callers_arrays(
 
     x = guards.place(rng.integers(0, I, (T, B), dtype=np.int32)) if ids else place(T, B, I)
     w_h, w_x = place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1))
-    weights: Any = Weights(w_h, w_x, place(4 * H))
+    b = place(4 * H)
+    weights = Weights(place_of(w_h), place_of(w_x), address(b))
     h0, c0, dh_n, dc_n = (place(B, H) for _ in range(4))
     # Rows that lie further apart than H, as those of two directions in one array do.
     apart = (B * (H + 3), H + 3, 1)
@@ -150,28 +153,41 @@ def test_the_array_api_stays_within_the_callers_arrays(
     lengths = rng.integers(0, T + 1, B)
     lengths[-1] = T
     plan = sequence.sorted_plan(T, B, lengths)
-    given = [array.copy() for array in (x, *weights, h0, c0, dout, dh_n, dc_n)]
-    frozen = pack(np.hstack([w_h, w_x]), weights.b) if packed else weights
+    inputs = (x, w_h, w_x, b, h0, c0, dout, dh_n, dc_n)
+    given = [array.copy() for array in inputs]
+    frozen = pack(np.hstack([w_h, w_x]), b) if packed else weights
+    kind = sequence.Kind(np.dtype(dtype), H, I, ids)
+    real = (np.arange(T)[:, None] < lengths)[..., None]
     for reverse in (False, True):
-        h_n, c_n, _ = sequence.forward(x, *plan, frozen, h0, c0, out, False, 2, reverse)
-        first = out.copy()
-        out[...] = np.nan
-        h_2, c_2, cache = sequence.forward(x, *plan, frozen, h0, c0, out, True, 2, reverse)
+        finals, results = [(place(B, H), place(B, H)) for _ in range(2)], []
+        for final, keep in zip(finals, (False, True), strict=True):
+            # All that is real is written, and nothing else.
+            out[...] = np.where(real, np.nan, 7)
+            cache = sequence.forward(
+                kind, x if ids else address(x), *plan, frozen, h0, c0, place_of(out), final, keep, 2, reverse
+            )
+            results.append(out.copy())
         assert cache is not None
-        dx = None if ids else place(T, B, I)
-        gradients = Weights(
-            place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1)), place(4 * H)
-        )
-        for array in (*([] if dx is None else [dx]), *gradients):
+        dx = [] if ids else [place(T, B, I)]
+        for array in dx:
+            array[...] = np.where(real, np.nan, 7)
+        states = place(B, H), place(B, H)
+        dw = place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1)), place(4 * H)
+        for array in dw:
             array[...] = np.nan
-        dh0, dc0 = sequence.backward(dout, cache, dh_n, dc_n, dx, gradients, 2)
-        for one, other in ((out, first), (h_2, h_n), (c_2, c_n)):
+        gradients = Weights(place_of(dw[0]), place_of(dw[1]), address(dw[2]))
+        at = address(dx[0]) if dx else 0
+        sequence.backward(place_of(dout), cache, dh_n, dc_n, at, gradients, states, 2)
+        for one, other in ((results[1], results[0]), *zip(*finals, strict=True)):
             assert np.array_equal(one, other)
-        for array in (out, h_n, c_n, dh0, dc0, *gradients, *([] if dx is None else [dx])):
+        for array in (results[0], *dx):
+            assert np.isfinite(array).all()
+            assert (np.where(real, 7, array) == 7).all()
+        for array in (*finals[0], *states, *dw):
             assert np.isfinite(array).all()
     guards.check()
     zones.check()
-    for array, before in zip((x, *weights, h0, c0, dout, dh_n, dc_n), given, strict=True):
+    for array, before in zip(inputs, given, strict=True):
         assert np.array_equal(array, before)
 
 

@@ -89,6 +89,14 @@ def layer_outputs(batch, layer, network, first, last, like):
 
 
 @inner
+def clear_rows(layer, first, last, like):
+    """No gradient comes from behind the last steps' cell states."""
+    dc = pointer(layer.dc, like)
+    for u in range(first * layer.h_row, last * layer.h_row):
+        dc[u] = 0
+
+
+@inner
 def output_gradients(batch, layer, network, first, last, like):
     """Dropout's share in the gradients of a layer's outputs."""
     if layer.dropped:
@@ -118,6 +126,7 @@ def run_group(batch, layers, head, network, group, first, last, like):
     finish_rows(batch, layers, head, network, group, first, last, like)
     for below in range(network.layers if network.backward else 0):
         layer = layers[network.layers - 1 - below]
+        clear_rows(layer, first, last, like)
         output_gradients(batch, layer, network, first, last, like)
         recurrence_backward(batch, layer, first, last, like)
         if layer.dx:
@@ -147,6 +156,7 @@ def run_units(batch, layers, head, network, board, ticket, end, like):
         wait(board, end)
         end += 1
         if ticket < end:
+            clear_rows(layer, 0, batch.rows, like)
             output_gradients(batch, layer, network, 0, batch.rows, like)
             ticket = finish(board)
         ticket, end = backward_units(batch, layer, board, ticket, end, like)
