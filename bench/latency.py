@@ -54,12 +54,52 @@ def torch_cell(hidden: int) -> Callable[[], Any]:
     return step
 
 
-def layer(kind: Any) -> Callable[[], Any]:
-    """Forward and backward of a layer so small that the call is all there is."""
+def layer(kind: Any, graph: bool) -> Callable[[], Any]:
+    """A layer so small that the call is all there is: forward without a graph, or forward and backward."""
     import torch
 
-    lstm, x = kind(1, 1), torch.zeros(1, 1, 1)
-    return lambda: lstm(x)[0].backward(torch.ones(1, 1, 1))
+    lstm, x, dout = kind(1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    if graph:
+        return lambda: lstm(x)[0].backward(dout)
+    return torch.no_grad()(lambda: lstm(x))
+
+
+class Context:
+    """What the module asks of PyTorch's."""
+
+    needs_input_grad = (True, *[False] * 5, *[True] * 4)
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        self.saved_tensors = tensors
+
+    def set_materialize_grads(self, wanted: bool) -> None:
+        pass
+
+
+def own(graph: bool) -> str:
+    """Microseconds of the module's own part of such a call: without PyTorch's module and graph, and without our programs."""
+    import torch
+
+    from fastlstm import workers
+    from fastlstm.interop.autograd import Layer, run
+    from fastlstm.layout import full_plan
+
+    weights, context = list(torch.nn.LSTM(1, 1).parameters()), Context()
+    x, dout, plan = torch.zeros(1, 1, 1), torch.ones(1, 1, 1), full_plan(1, 1)
+
+    def call() -> None:
+        if graph:
+            Layer.forward(context, x, None, None, 1, plan, 1, *weights)
+            Layer.backward(context, dout, None, None)
+        else:
+            run(x, None, None, 1, plan, 1, *weights)
+
+    program, workers.run = workers.run, lambda *arguments, **options: None
+    try:
+        with torch.no_grad():
+            return microseconds(call)
+    finally:
+        workers.run = program
 
 
 @click.command()
@@ -76,8 +116,10 @@ def main() -> None:
 
     from fastlstm.interop.torch import LSTM
 
-    rows = [["forward + backward of LSTM(1, 1) on one step", "interop.torch.LSTM", "torch.nn.LSTM"]]
-    rows.append(["", microseconds(layer(LSTM)), microseconds(layer(torch.nn.LSTM))])
+    rows = [["LSTM(1, 1) on one step", "interop.torch.LSTM", "of it the module's own", "torch.nn.LSTM"]]
+    for label, graph in (("forward, no gradients", False), ("forward + backward", True)):
+        calls = [microseconds(layer(kind, graph)) for kind in (LSTM, torch.nn.LSTM)]
+        rows.append([label, calls[0], own(graph), calls[1]])
     click.echo(columns(rows))
 
 

@@ -55,10 +55,9 @@ def run_pack_columns(panel, source, source_row, rows, depth):
 
 
 @kernel
-def run_pack_row(panels, panel_size, source, columns):
-    product.pack_row(
-        pointer(panels.ctypes.data, panels), panel_size, pointer(source.ctypes.data, source), columns
-    )
+def run_pack_rows(panels, panel_size, source, source_row, rows, columns):
+    panels_, source_ = pointer(panels.ctypes.data, panels), pointer(source.ctypes.data, source)
+    product.pack_rows(panels_, panel_size, source_, source_row, rows, columns)
 
 
 def sizes_around(line: int) -> list[int]:
@@ -80,16 +79,17 @@ def test_a_panel_of_columns_is_a_transposed_matrix(dtype: str) -> None:
 
 
 @DTYPES
-def test_a_row_is_spread_over_panels(dtype: str) -> None:
+def test_rows_are_spread_over_panels(dtype: str) -> None:
     line = target(np.dtype(dtype).itemsize * 8).line
-    for columns in sizes_around(line):
+    for rows, columns in combinations((1, 3), sizes_around(line)):
         guards = Guards()
-        source = guards.place(np.arange(1, columns + 1).astype(dtype))
-        panels = guards.place(np.zeros((-(-columns // line), line), dtype), 5 * line, 1)
-        run_pack_row(panels, 5 * line, source, columns)
-        flat = panels.reshape(-1)
-        assert np.array_equal(flat[:columns], source)
-        assert not flat[columns:].any()
+        numbers = np.arange(1, rows * columns + 1).reshape(rows, columns)
+        source = guards.place(numbers.astype(dtype), columns + 3, 1)
+        panels = guards.place(np.zeros((-(-columns // line), rows, line), dtype), 5 * line, line, 1)
+        run_pack_rows(panels, 5 * line, source, columns + 3, rows, columns)
+        flat = panels.transpose(1, 0, 2).reshape(rows, -1)
+        assert np.array_equal(flat[:, :columns], source)
+        assert not flat[:, columns:].any()
         guards.check()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastlstm.kernels.compile import inner
 from fastlstm.kernels.layer import UNITS, span, spans
-from fastlstm.kernels.product import line, pack_columns, pack_row, product
+from fastlstm.kernels.product import line, pack_columns, pack_rows, product
 from fastlstm.simd.memory import at, cast, floats_pointer, ids_pointer, pointer
 from fastlstm.simd.routines import add, copy, scale, softmax
 
@@ -29,9 +29,8 @@ def pack_head(head, hidden, like):
         panel = at(pointer(head.forward, like), first * hidden)
         pack_columns(panel, at(w, first * head.w_row), head.w_row, rows, hidden)
     if head.backward:
-        for v in range(head.vocabulary):
-            target = at(pointer(head.backward, like), v * across)
-            pack_row(target, head.vocabulary * across, at(w, v * head.w_row), hidden)
+        target = pointer(head.backward, like)
+        pack_rows(target, head.vocabulary * across, w, head.w_row, head.vocabulary, hidden)
 
 
 @inner

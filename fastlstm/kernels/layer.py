@@ -6,7 +6,7 @@ Rows are sequences, and a group of rows goes through all its steps alone: nothin
 from __future__ import annotations
 
 from fastlstm.kernels.compile import inner
-from fastlstm.kernels.product import line, pack_columns, pack_row, product
+from fastlstm.kernels.product import line, pack_columns, pack_rows, product
 from fastlstm.kernels.tickets import finish, wait
 from fastlstm.simd.memory import at, ids_pointer, pointer
 from fastlstm.simd.routines import add, copy, lstm_cell, lstm_cell_backward
@@ -41,13 +41,14 @@ def pack_block(layer, block, vocabulary, e, embedding, like):
         pack_columns(forward_h, at(w_h, row * layer.w_h_row), layer.w_h_row, units, hidden)
         forward_x = at(pointer(layer.forward_x, like), panel * layer.width * across)
         pack_columns(forward_x, at(w_x, row * layer.w_x_row), layer.w_x_row, units, layer.width)
-        for u in range(units):
-            if layer.backward_h:
-                target = at(pointer(layer.backward_h, like), (column + u) * across)
-                pack_row(target, 4 * padded * across, at(w_h, (row + u) * layer.w_h_row), hidden)
-            if layer.backward_x:
-                target = at(pointer(layer.backward_x, like), (column + u) * across)
-                pack_row(target, 4 * padded * across, at(w_x, (row + u) * layer.w_x_row), layer.width)
+        if layer.backward_h:
+            target = at(pointer(layer.backward_h, like), column * across)
+            pack_rows(target, 4 * padded * across, at(w_h, row * layer.w_h_row), layer.w_h_row, units, hidden)
+        if layer.backward_x:
+            target = at(pointer(layer.backward_x, like), column * across)
+            pack_rows(
+                target, 4 * padded * across, at(w_x, row * layer.w_x_row), layer.w_x_row, units, layer.width
+            )
         if layer.table:
             table = at(pointer(layer.table, like), column)
             for v in range(vocabulary):

@@ -69,6 +69,8 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
     rest = columns % size if exact else 0
     width = tile_width(c, rows)
     parts = max(1, -(-rows // tile_rows(c)))
+    # Heights as equal as can be; a division takes as long as a few steps of a small tile.
+    lower, higher = (rows, 0) if parts == 1 else (rows // parts, rows % parts)
     for k in range(0, max(depth, 1), DEPTH):
         now = min(DEPTH, depth - k)
         go_on = 1 if load or k else 0
@@ -84,8 +86,7 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
             b_here = at(b, (j // per_panel) * b_panel + (j % per_panel) * size + k * b_k)
             done = 0
             for part in range(parts):
-                # Heights as equal as can be.
-                height = rows // parts + (1 if part < rows % parts else 0)
+                height = lower + (1 if part < higher else 0)
                 a_here = at(a, done * a_row + k * a_k)
                 c_here = at(c, done * c_row + j * size)
                 tile(
@@ -126,13 +127,18 @@ def pack_columns(panel, source, source_row, rows, depth):
 
 
 @inner
-def pack_row(panels, panel_size, source, columns):
-    """Spread one row of `columns` elements over the same row of consecutive panels."""
+def pack_rows(panels, panel_size, source, source_row, rows, columns):
+    """Spread rows of `columns` elements over the same rows of consecutive panels, a panel at a time.
+
+    Row by row each line would go to another page, and all of them to a few sets of the caches.
+    """
     across = line(panels)
     for j in range(0, columns, across):
         panel = at(panels, j // across * panel_size)
-        if j + across <= columns:
-            copy(panel, at(source, j), across)
-        else:
-            for i in range(columns - j):
-                panel[i] = source[j + i]
+        for r in range(rows):
+            row = at(source, r * source_row + j)
+            if j + across <= columns:
+                copy(at(panel, r * across), row, across)
+            else:
+                for i in range(columns - j):
+                    panel[r * across + i] = row[i]

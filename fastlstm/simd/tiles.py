@@ -35,114 +35,135 @@ PARAMETERS = "piipiipiiii"
 UNCUT = 0
 
 
-def write_tile(rows: int, vectors: int, cut: bool) -> Any:
-    """The body of one tile: rows × vectors accumulators; `cut` masks C's only vector."""
+class Sums:
+    """The accumulators of one tile: rows × vectors sums over k, and where A and B lie."""
 
-    def write(code: Code, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any, b_panel: Any, c: Any, c_row: Any,
-              depth: Any, load: Any, real: Any) -> None:  # fmt: skip
-        builder, lanes, unroll = code.builder, code.lanes, code.target.unroll
-        per_panel = code.target.line // lanes
+    def __init__(self, code: Code, rows: int, vectors: int, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any,
+                 b_panel: Any) -> None:  # fmt: skip
+        self.code, self.rows, self.vectors = code, rows, vectors
+        self.a, self.a_row, self.a_k, self.b_k = a, a_row, a_k, b_k
+        self.line, self.per_panel = code.target.line, code.target.line // code.lanes
         # Pointers and offsets are opaque: the optimiser would derive each from the last, in one long chain of sums,
         # or hoist so many of their sums that the accumulators spill.
-        a_rows = [code.opaque(code.at(a, builder.mul(a_row, code.index(r)))) for r in range(rows)]
-        c_rows = [code.at(c, builder.mul(c_row, code.index(r))) for r in range(rows)]
-        panels = [
-            code.opaque(code.at(b, builder.mul(b_panel, code.index(p))))
-            for p in range(-(-vectors // per_panel))
+        self.a_rows = [code.opaque(code.at(a, code.times(a_row, r))) for r in range(rows)]
+        self.panels = [
+            code.opaque(code.at(b, code.times(b_panel, p))) for p in range(-(-vectors // self.per_panel))
         ]
-        mask = lane_mask(code, real) if cut else None
-        zero = code.constant(0.0)
 
-        def started() -> list[Vector]:
-            if mask is not None:
-                return [masked_load(code, row, mask) for row in c_rows]
-            return [code.load(row, j * lanes) for row in c_rows for j in range(vectors)]
+    def over(self, depth: Any, sums: list[Vector]) -> list[Vector]:
+        """The sums after `depth` more k: in runs of steps where strides allow it, then one by one."""
+        code, builder, unroll = self.code, self.code.builder, self.code.target.unroll
+        done = code.index(0)
 
-        sums = code.choose(load, started, [zero] * (rows * vectors))
-
-        def accumulate(
-            sums: list[Vector], a_of: Callable[[int], Vector], b_of: Callable[[int], Vector]
-        ) -> list[Vector]:
-            """The sums after one more k, with its element of A for each row and its vectors of B."""
-            sums = list(sums)
-            if rows > vectors:
-                line = [b_of(j) for j in range(vectors)]
-                for r in range(rows):
-                    scalar = a_of(r)
-                    for j in range(vectors):
-                        sums[r * vectors + j] = scalar.muladd(line[j], sums[r * vectors + j])
-            else:
-                scalars = [a_of(r) for r in range(rows)]
-                for j in range(vectors):
-                    vector = b_of(j)
-                    for r in range(rows):
-                        sums[r * vectors + j] = scalars[r].muladd(vector, sums[r * vectors + j])
-            return sums
-
-        def in_panel(panels: list[Any], offset: Any) -> Callable[[int], Vector]:
-            return lambda j: code.load(code.at(panels[j // per_panel], offset), j % per_panel * lanes)
-
-        def packed_steps(_: Any, carried: list[Any]) -> list[Any]:
-            """Several steps through rows of A and a packed B: what lies between them is constant."""
-            a_offset, b_offset, *sums = carried
-            for k in range(unroll):
-                code.fence()
-                here = builder.add(a_offset, code.index(k))
-                sums = accumulate(
-                    sums,
-                    lambda r, here=here: code.broadcast(a_rows[r], here),
-                    in_panel(panels, builder.add(b_offset, code.index(k * line))),
-                )
-            a_next, b_next = (
-                builder.add(o, code.index(unroll * n)) for o, n in ((a_offset, 1), (b_offset, line))
-            )
-            return [code.opaque(a_next), code.opaque(b_next), *sums]
-
-        def transposed_steps(_: Any, carried: list[Any]) -> list[Any]:
-            """Several steps through columns of A: its rows lie side by side, and so a constant apart."""
-            a_here, *rest = carried
-            panels, sums = rest[: -rows * vectors], rest[-rows * vectors :]
-            for k in range(unroll):
-                code.fence()
-                column, offset = (builder.mul(stride, code.index(k)) for stride in (a_k, b_k))
-                column = code.at(a_here, column)
-                sums = accumulate(
-                    sums, lambda r, column=column: code.broadcast(column, r), in_panel(panels, offset)
-                )
-            a_next, b_next = (builder.mul(stride, code.index(unroll)) for stride in (a_k, b_k))
-            return [
-                code.opaque(code.at(p, n)) for p, n in ((a_here, a_next), *((p, b_next) for p in panels))
-            ] + sums
-
-        def step(_: Any, carried: list[Any]) -> list[Any]:
-            a_offset, b_offset, *sums = carried
-            sums = accumulate(sums, lambda r: code.broadcast(a_rows[r], a_offset), in_panel(panels, b_offset))
-            return [code.opaque(builder.add(a_offset, a_k)), code.opaque(builder.add(b_offset, b_k)), *sums]
-
-        def several(steps: Callable[..., list[Any]], condition: Any, places: list[Any]) -> None:
-            """Run `steps` over what is left of the depth in whole runs of them, if the condition holds."""
+        def runs(steps: Callable[..., list[Any]], condition: Any, places: list[Any]) -> None:
             nonlocal done, sums
             left = builder.and_(builder.sub(depth, done), code.index(-unroll))
             count = builder.select(condition, left, code.index(0))
             sums = code.loop(count, [*places, *sums], steps, unroll)[len(places) :]
             done = builder.add(done, count)
 
-        done, line = code.index(0), code.target.line
         if unroll > 1:
-            is_row = builder.icmp_signed("==", a_k, code.index(1))
-            is_packed = builder.icmp_signed("==", b_k, code.index(line))
-            several(packed_steps, builder.and_(is_row, is_packed), [code.index(0), code.index(0)])
-            if rows > 3:
+            is_row = builder.icmp_signed("==", self.a_k, code.index(1))
+            is_packed = builder.icmp_signed("==", self.b_k, code.index(self.line))
+            runs(self.packed_steps, builder.and_(is_row, is_packed), [code.index(0), code.index(0)])
+            if self.rows > 3:
                 # Fewer rows are seldom columns of A, and wide tiles would need a register for each of their panels.
-                several(transposed_steps, builder.icmp_signed("==", a_row, code.index(1)), [a, *panels])
-        offsets = [code.opaque(builder.mul(done, stride)) for stride in (a_k, b_k)]
-        _, _, *sums = code.loop(builder.sub(depth, done), [*offsets, *sums], step)
+                is_column = builder.icmp_signed("==", self.a_row, code.index(1))
+                runs(self.transposed_steps, is_column, [self.a, *self.panels])
+        offsets = [code.opaque(builder.mul(done, stride)) for stride in (self.a_k, self.b_k)]
+        return code.loop(builder.sub(depth, done), [*offsets, *sums], self.step)[2:]
+
+    def packed_steps(self, _: Any, carried: list[Any]) -> list[Any]:
+        """Several steps through rows of A and a packed B: what lies between them is constant."""
+        code, unroll = self.code, self.code.target.unroll
+        a_offset, b_offset, *sums = carried
+        for k in range(unroll):
+            code.fence()
+            sums = self.add(
+                sums, self.in_rows(code.plus(a_offset, k)), self.in_panels(code.plus(b_offset, k * self.line))
+            )
+        a_next, b_next = code.plus(a_offset, unroll), code.plus(b_offset, unroll * self.line)
+        return [code.opaque(a_next), code.opaque(b_next), *sums]
+
+    def transposed_steps(self, _: Any, carried: list[Any]) -> list[Any]:
+        """Several steps through columns of A: its rows lie side by side, and so a constant apart."""
+        code, unroll = self.code, self.code.target.unroll
+        a, panels, sums = (
+            carried[0],
+            carried[1 : -self.rows * self.vectors],
+            carried[-self.rows * self.vectors :],
+        )
+        for k in range(unroll):
+            code.fence()
+            column = code.at(a, code.times(self.a_k, k))
+            offset = code.times(self.b_k, k)
+            sums = self.add(
+                sums, lambda r, column=column: code.broadcast(column, r), self.in_panels(offset, panels)
+            )
+        places = [code.at(a, code.times(self.a_k, unroll))]
+        places += [code.at(panel, code.times(self.b_k, unroll)) for panel in panels]
+        return [*map(code.opaque, places), *sums]
+
+    def step(self, _: Any, carried: list[Any]) -> list[Any]:
+        """One step of any strides."""
+        code = self.code
+        a_offset, b_offset, *sums = carried
+        sums = self.add(sums, self.in_rows(a_offset), self.in_panels(b_offset))
+        a_next, b_next = code.builder.add(a_offset, self.a_k), code.builder.add(b_offset, self.b_k)
+        return [code.opaque(a_next), code.opaque(b_next), *sums]
+
+    def in_rows(self, offset: Any) -> Callable[[int], Vector]:
+        """A's element of row r at an offset, in all lanes."""
+        return lambda r: self.code.broadcast(self.a_rows[r], offset)
+
+    def in_panels(self, offset: Any, panels: list[Any] | None = None) -> Callable[[int], Vector]:
+        """B's vector j at an offset within the panels."""
+        panels = panels or self.panels
+        return lambda j: self.code.load(
+            self.code.at(panels[j // self.per_panel], offset), j % self.per_panel * self.code.lanes
+        )
+
+    def add(
+        self, sums: list[Vector], a_of: Callable[[int], Vector], b_of: Callable[[int], Vector]
+    ) -> list[Vector]:
+        """The sums after one more k, with the fewer of its elements of A and vectors of B kept in registers."""
+        sums, vectors = list(sums), self.vectors
+        if self.rows > vectors:
+            line = [b_of(j) for j in range(vectors)]
+            for r in range(self.rows):
+                scalar = a_of(r)
+                for j in range(vectors):
+                    sums[r * vectors + j] = scalar.muladd(line[j], sums[r * vectors + j])
+        else:
+            scalars = [a_of(r) for r in range(self.rows)]
+            for j in range(vectors):
+                vector = b_of(j)
+                for r in range(self.rows):
+                    sums[r * vectors + j] = scalars[r].muladd(vector, sums[r * vectors + j])
+        return sums
+
+
+def write_tile(rows: int, vectors: int, cut: bool) -> Any:
+    """The body of one tile: rows × vectors accumulators; `cut` masks C's only vector."""
+
+    def write(code: Code, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any, b_panel: Any, c: Any, c_row: Any,
+              depth: Any, load: Any, real: Any) -> None:  # fmt: skip
+        products = Sums(code, rows, vectors, a, a_row, a_k, b, b_k, b_panel)
+        c_rows = [code.at(c, code.times(c_row, r)) for r in range(rows)]
+        mask = lane_mask(code, real) if cut else None
+
+        def started() -> list[Vector]:
+            if mask is not None:
+                return [masked_load(code, row, mask) for row in c_rows]
+            return [code.load(row, j * code.lanes) for row in c_rows for j in range(vectors)]
+
+        sums = products.over(depth, code.choose(load, started, [code.constant(0.0)] * (rows * vectors)))
         for r, row in enumerate(c_rows):
             for j in range(vectors):
                 if mask is not None:
                     masked_store(code, sums[r], row, mask)
                 else:
-                    code.store(sums[r * vectors + j], row, j * lanes)
+                    code.store(sums[r * vectors + j], row, j * code.lanes)
 
     return write
 

@@ -109,6 +109,12 @@ class Code:
     def index(self, i: Any) -> Any:
         return ir.Constant(INDEX, i) if isinstance(i, int) else i
 
+    def plus(self, i: Any, n: int) -> Any:
+        return self.builder.add(i, self.index(n))
+
+    def times(self, i: Any, n: int) -> Any:
+        return self.builder.mul(i, self.index(n))
+
     def at(self, pointer: Any, offset: Any) -> Any:
         """The address of the element `offset` elements on."""
         return self.builder.gep(pointer, [self.index(offset)], source_etype=self.real)
