@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Sample, close, expect, mask, randomize
 
-from fastlstm.engine import layer_keys
+from fastlstm.engine import Engine, layer_keys
 from fastlstm.errors import FastLSTMError
+from fastlstm.layout import full_plan
 from fastlstm.model import Architecture, Network, State
 from fastlstm.optim import Optimizer, OptimizerConfig
 
@@ -447,3 +448,70 @@ def test_another_networks_optimizer_is_refused() -> None:
     network, other = Network(Architecture(6, 5, 4)), Network(Architecture(6, 5, 4))
     with pytest.raises(FastLSTMError, match="made for other parameters"):
         network.step(IDS, IDS, Optimizer(other.parameters), 0.1)
+
+
+def test_a_frozen_network_packs_once_and_is_not_trained() -> None:
+    rng = np.random.default_rng(0)
+    network = randomize(Network(Architecture(9, 20, 5, 2)), rng)
+    small, large = Sample(rng, 4, 3, 9, True), Sample(rng, 7, 30, 9, False)
+
+    def passes() -> list[np.ndarray]:
+        found = []
+        for s in (small, small, large, small):
+            found.append(network.forward(s.ids, s.lengths)[0])
+            found.append(network.evaluate(s.ids, s.targets, s.lengths)[0].loss)
+            network.backward(s.ids, s.targets, s.lengths)
+            found.append(network.gradients.flat.copy())
+        return found
+
+    free = passes()
+    writeable = network.parameters["lstm.1.W"][:]
+    network.frozen = True
+    for one, other in zip(passes(), free, strict=True):
+        assert np.array_equal(one, other)
+    with pytest.raises(ValueError, match="read-only"):
+        network.parameters["head.b"][0] = 1
+    optimizer = Optimizer(network.parameters)
+    before = network.parameters.flat.copy()
+    for train in (
+        lambda: network.step(large.ids, large.targets, optimizer, 0.1),
+        lambda: optimizer.update(network.gradients, 0.1),
+    ):
+        with pytest.raises(FastLSTMError, match="frozen"):
+            train()
+    assert optimizer.steps == 0
+    assert np.array_equal(network.parameters.flat, before)
+    assert not copy.deepcopy(network).frozen
+    # What is packed stays as it was, whatever is written past the promise, until the network is free again.
+    logits = network.forward(small.ids, small.lengths)[0]
+    writeable[...] = 0
+    assert np.array_equal(network.forward(small.ids, small.lengths)[0], logits)
+    network.frozen = False
+    assert not np.array_equal(network.forward(small.ids, small.lengths)[0], logits)
+    network.parameters["head.b"][0] = 1
+    network.step(large.ids, large.targets, optimizer, 0.1)
+
+
+def test_an_interrupted_reservation_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    network, sample = randomize(Network(Architecture(9, 20, 5)), rng), Sample(rng, 7, 30, 9, False)
+    twin = copy.deepcopy(network)
+
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    for method in ("_reserve_layer", "_reserve_head"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Engine, method, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                network.forward(sample.ids)
+    assert np.array_equal(network.forward(sample.ids)[0], twin.forward(sample.ids)[0])
+
+
+def test_states_that_were_set_by_half_are_cleared() -> None:
+    rng = np.random.default_rng(0)
+    network, sample = randomize(Network(Architecture(9, 20, 5)), rng), Sample(rng, 7, 30, 9, False)
+    logits = network.forward(sample.ids)[0]
+    with pytest.raises(ValueError, match="broadcast"):
+        network._engine.layers[0].start(full_plan(7, 30), np.ones((30, 20)), np.ones((3, 3)))
+    assert np.array_equal(network.forward(sample.ids)[0], logits)
