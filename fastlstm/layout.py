@@ -53,6 +53,10 @@ class Plan(NamedTuple):
         Row(record).fill(ids=ids, targets=targets, split=split)
         return record
 
+    def active(self) -> np.ndarray:
+        """(T, B): which steps of the padded batch are positions."""
+        return (self.start[1:] - self.start[:-1])[:, None] > np.arange(self.rows)
+
     def split(self, hidden: int) -> bool:
         """Whether the workers share a step's units: a single group of rows would leave all but one idle."""
         return len(self.bounds) == 2 and hidden >= SPLIT

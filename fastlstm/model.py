@@ -16,7 +16,7 @@ from fastlstm.errors import FastLSTMError
 from fastlstm.layout import Plan
 from fastlstm.optim import Optimizer
 from fastlstm.parameters import Parameters
-from fastlstm.positions import active, real_positions
+from fastlstm.positions import real_positions
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Network:
         if plan.positions == plan.steps * plan.rows:
             logits[...] = real.reshape(logits.shape)
         else:
-            logits[active(plan)] = real
+            logits[plan.active()] = real
         return logits, self._final(plan)
 
     def evaluate(

@@ -77,8 +77,3 @@ def _misfit(arrays: list[np.ndarray], lengths: np.ndarray | None, V: int) -> Fas
     )
     bad = int(found.min() if found.min() < 0 else found.max())
     return FastLSTMError(f"{name} contain {bad}; with {V} characters they must lie in 0..{V - 1}")
-
-
-def active(plan: Plan) -> np.ndarray:
-    """(T, B): which positions are real."""
-    return (plan.start[1:] - plan.start[:-1])[:, None] > np.arange(plan.rows)

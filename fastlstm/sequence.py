@@ -176,8 +176,7 @@ def compact_ids(x: np.ndarray, plan: Plan, order: np.ndarray | None) -> np.ndarr
     """The ids of all positions."""
     if order is None:
         return x.reshape(-1)
-    active = (plan.start[1:] - plan.start[:-1])[:, None] > np.arange(plan.rows)
-    return x[:, order][active]
+    return x[:, order][plan.active()]
 
 
 def in_order(state: np.ndarray | None, order: np.ndarray | None) -> np.ndarray | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fastlstm.kernels.compile import inner, kernel
 from fastlstm.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.kernels.layer import (
-    SPAN,
     active_rows,
     backward_units,
     blocks,
@@ -16,6 +15,8 @@ from fastlstm.kernels.layer import (
     pack_block,
     recurrence_backward,
     recurrence_forward,
+    span,
+    spans,
 )
 from fastlstm.kernels.product import line
 from fastlstm.kernels.tickets import draw, enter, finish, leave, wait
@@ -84,7 +85,7 @@ def give_outputs(batch, layer, first, last, like):
 @inner
 def input_spans(batch, layer):
     """How many atoms dense inputs are dealt in; ids are looked up row by row, with the recurrence."""
-    return 0 if layer.table else -(-batch.positions // SPAN)
+    return 0 if layer.table else spans(batch, 0, batch.rows)
 
 
 @inner
@@ -106,8 +107,7 @@ def run_forward(batch, layer, like, board):
         return
     begin, end = end, end + input_spans(batch, layer)
     while ticket < end:
-        position = (ticket - begin) * SPAN
-        rows = min(SPAN, batch.positions - position)
+        position, rows = span(batch, 0, batch.rows, ticket - begin)
         if layer.x_in:
             move_inputs(batch, layer, layer.x_in, layer.x, position, rows, 0, like)
         inputs_span(batch, layer, position, rows, 0, layer.padded, like)
@@ -149,8 +149,7 @@ def run_backward(batch, layer, like, board):
         wait(board, end)
         begin, end = end, end + (input_spans(batch, layer) if layer.dx else 0)
         while ticket < end:
-            position = (ticket - begin) * SPAN
-            rows = min(SPAN, batch.positions - position)
+            position, rows = span(batch, 0, batch.rows, ticket - begin)
             inputs_span_backward(batch, layer, position, rows, 0, layer.width, like)
             move_inputs(batch, layer, layer.dx_out, layer.dx, position, rows, 1, like)
             ticket = finish(board)
