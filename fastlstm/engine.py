@@ -72,6 +72,7 @@ class Engine(Uncopied):
         memory = LayerMemory(self.arena, f"lstm.{l}", Row(self.records, l), a.hidden, width)
         memory.weights(fused_weights(p[f"lstm.{l}.W"], p[f"lstm.{l}.b"]))
         memory.gradients(fused_weights(g[f"lstm.{l}.W"], g[f"lstm.{l}.b"]))
+        memory.record["states_in"] = 1
         return memory
 
     def _head(self) -> None:
@@ -104,6 +105,7 @@ class Engine(Uncopied):
         ids: np.ndarray,
         targets: np.ndarray | None,
         state: State | None,
+        final: State | None,
         threads: int | None,
         *,
         backward: bool = False,
@@ -112,7 +114,10 @@ class Engine(Uncopied):
         optimizer: Optimizer | None = None,
         rate: float = 0.0,
     ) -> None:
-        """Run the program over one batch; what it leaves is in `logits`, `results`, the layers and the gradients."""
+        """Run the program over one batch; what it leaves is in `logits`, `results`, `final` and the gradients.
+
+        The arrays of both states (L, B, H) are contiguous and of the network's dtype.
+        """
         a, network = self.architecture, self._row
         dropping = dropout_key is not None and bool(a.dropout or a.embedding_dropout)
         gathered = bool(a.embedding) and (
@@ -127,7 +132,8 @@ class Engine(Uncopied):
             network["embedding_key"] = keys[-1]
             self.records["key"] = keys[:-1]
         for l, memory in enumerate(self.layers):
-            memory.start(plan, *((None, None) if state is None else (state.h[l], state.c[l])))
+            (h0, c0), (h_n, c_n) = ((None, None) if s is None else (s.h[l], s.c[l]) for s in (state, final))
+            memory.record.fill(carried=state is not None, h0_in=h0, c0_in=c0, h_n_out=h_n, c_n_out=c_n)
         if optimizer is not None:
             optimizer.begin(rate)
         work = (6.0 if backward else 2.0) * plan.positions * self.parameters.flat.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,11 +89,15 @@ def place(array: np.ndarray) -> Place:
 
 
 class Weights(NamedTuple):
-    """Where a layer's recurrent (4H, H) and input weights (4H, I) and its bias (4H,) are, or their gradients."""
+    """Where a layer's recurrent (4H, H) and input weights (4H, I) and its two biases (4H,) are, or their gradients.
+
+    Biases are added; 0 stands for none.
+    """
 
     w_h: Place
     w_x: Place
-    b: int
+    b_h: int
+    b_x: int = 0
 
 
 def fused_weights(W: np.ndarray, b: np.ndarray) -> Weights:
@@ -141,6 +145,8 @@ class LayerMemory:
         self.gates_row = row_stride(4 * self.padded, dtype)
         record.fill(hidden=hidden, width=width, padded=self.padded, step=step, h_row=self.row, x_row=self.x_row,
              gates_row=self.gates_row)  # fmt: skip
+        self._weights = record.setter("w_h", "w_h_row", "w_x", "w_x_row", "b_h", "b_x")
+        self._gradients = record.setter("dw_h", "dw_h_row", "dw_x", "dw_x_row", "db_h", "db_x")
         self.panels()
 
     def panels(self) -> None:
@@ -157,12 +163,10 @@ class LayerMemory:
         return array
 
     def weights(self, weights: Weights) -> None:
-        (w_h, w_h_row), (w_x, w_x_row), b = weights
-        self.record.fill(w_h=w_h, w_h_row=w_h_row, w_x=w_x, w_x_row=w_x_row, b=b)
+        self._weights(*weights.w_h, *weights.w_x, weights.b_h, weights.b_x)
 
     def gradients(self, weights: Weights) -> None:
-        (dw_h, dw_h_row), (dw_x, dw_x_row), db = weights
-        self.record.fill(dw_h=dw_h, dw_h_row=dw_h_row, dw_x=dw_x, dw_x_row=dw_x_row, db=db)
+        self._gradients(*weights.w_h, *weights.w_x, weights.b_h, weights.b_x)
 
     def table(self, vocabulary: int, backward: bool) -> None:
         """Inputs are ids, which go through a table."""
@@ -172,11 +176,9 @@ class LayerMemory:
 
     def forward(self, plan: Plan | Room) -> None:
         """Room for a batch's activations."""
-        # For how many rows initial states were set, and whether they were given.
-        self.begun = (0, True)
         self.keep("gates", plan.positions, self.gates_row)
-        self.h = self.keep("h", plan.rows + plan.positions, self.row)
-        self.c = self.keep("c", plan.rows + plan.positions, self.row)
+        self.keep("h", plan.rows + plan.positions, self.row)
+        self.keep("c", plan.rows + plan.positions, self.row)
 
     def backward(self, plan: Plan | Room, inputs: bool) -> None:
         """Room for a batch's gradients; with `inputs`, the transposed input weights too."""
@@ -184,39 +186,6 @@ class LayerMemory:
         self.keep("backward_h", self.padded // self.line, four, self.line)
         if inputs:
             self.keep("backward_x", self.x_padded // self.line, four, self.line)
-        self.dh = self.keep("dh", plan.positions, self.row)
-        self.dc = self.keep("dc", plan.rows, self.row)
+        self.keep("dh", plan.positions, self.row)
+        self.keep("dc", plan.rows, self.row)
         self.keep("db_row", four)
-
-    def start(self, plan: Plan, h0: np.ndarray | None, c0: np.ndarray | None) -> None:
-        """Set the initial states (B, H); None for zero."""
-        carried = h0 is not None or c0 is not None
-        if carried or self.begun != (plan.rows, False):
-            self.begun = (0, True)
-            for array, state in ((self.h, h0), (self.c, c0)):
-                # Rows that were positions of another batch may hold its NaN in their padding.
-                array[: plan.rows] = 0
-                if state is not None:
-                    array[: plan.rows, : self.hidden] = state
-            self.record["carried"] = carried
-        self.begun = (plan.rows, carried)
-
-    def final(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-        """h_n and c_n (B, H): each row's state after its last step; perhaps views, until the next call."""
-        rows = np.arange(plan.rows)
-        if self.record["step"] < 0:
-            places: Any = rows + np.where(rows < plan.start[1], plan.rows, 0)
-        elif plan.positions == plan.steps * plan.rows:
-            places = slice(plan.positions, plan.positions + plan.rows)
-        else:
-            # How many steps each row has: of falling numbers of active rows, how many are above its own.
-            active = plan.start[1:] - plan.start[:-1]
-            lengths = plan.steps - np.searchsorted(active[::-1], rows, side="right")
-            last = plan.start[np.maximum(lengths, 1) - 1] + rows
-            places = np.where(lengths > 0, plan.rows + last, rows)
-        # Whole rows first: NumPy gathers them much faster than parts of rows.
-        return self.h[places][:, : self.hidden], self.c[places][:, : self.hidden]
-
-    def outputs(self, plan: Plan) -> np.ndarray:
-        """The hidden states, a row for each position, as a view."""
-        return self.h[plan.rows : plan.rows + plan.positions, : self.hidden]

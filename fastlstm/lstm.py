@@ -10,6 +10,7 @@ i, f, g, o in rows and [h | x] in columns:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,12 @@ def checked(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> n
     return np.ascontiguousarray(array)
 
 
+def addresses(states: Iterable[np.ndarray | None]) -> tuple[int, int]:
+    """Where two arrays are; 0 for none."""
+    h, c = states
+    return address(h), address(c)
+
+
 def lstm_forward(
     x: Any,
     W: Any,
@@ -106,7 +113,7 @@ def lstm_forward(
     T, B = x.shape[:2]
     if T == 0 or B == 0:
         raise FastLSTMError(f"x has shape {x.shape}; it must have at least one step and one sequence")
-    h0, c0 = (None if s is None else checked(s, name, (B, H), dtype) for name, s in (("h0", h0), ("c0", c0)))
+    initial = [None if s is None else checked(s, name, (B, H), dtype) for name, s in (("h0", h0), ("c0", c0))]
     if lengths is not None:
         lengths = checked_lengths(lengths, T, B)
     # The padded steps of ragged sequences are not written.
@@ -114,19 +121,8 @@ def lstm_forward(
     ids = x.ndim == 2
     kind, plan = Kind(dtype, H, I, ids), sorted_plan(T, B, lengths)
     final = np.empty((B, H), dtype), np.empty((B, H), dtype)
-    cache = forward(
-        kind,
-        x if ids else address(x),
-        *plan,
-        weights,
-        h0,
-        c0,
-        place(out),
-        final,
-        keep_cache,
-        threads,
-        reverse,
-    )
+    cache = forward(kind, x if ids else address(x), *plan, weights, addresses(initial), place(out), addresses(final),
+                    keep_cache, threads, reverse)  # fmt: skip
     return out, final, cache
 
 
@@ -165,14 +161,16 @@ def lstm_backward(
     H, dtype = cache.hidden, cache.dtype
     T, B = cache.shape
     dout = checked(dout, "dout", (T, B, H), dtype)
-    dh_n, dc_n = (
+    final = [
         None if s is None else checked(s, name, (B, H), dtype) for name, s in (("dh_n", dh_n), ("dc_n", dc_n))
-    )
+    ]
     dW, db = np.empty((4 * H, H + cache.width), dtype), np.empty(4 * H, dtype)
     new = np.empty if cache.order is None else np.zeros
     dx = new((T, B, cache.width), dtype) if cache.ids is None else None
     states = np.empty((B, H), dtype), np.empty((B, H), dtype)
-    backward(place(dout), cache, dh_n, dc_n, address(dx), fused_weights(dW, db), states, threads)
+    backward(
+        place(dout), cache, addresses(final), address(dx), fused_weights(dW, db), addresses(states), threads
+    )
     return Gradients(dx, dW, db, *states)
 
 

@@ -157,22 +157,24 @@ class Network:
     def forward(self, ids: Any, lengths: Any = None, state: State | None = None) -> tuple[np.ndarray, State]:
         """Logits (T, B, V), zero past a row's length, and the final state; without dropout."""
         plan, (real_ids,) = self._real(lengths, ids)
-        self._engine.run(plan, real_ids, None, self._start(plan, state), self.threads)
+        final = self._states(plan)
+        self._engine.run(plan, real_ids, None, self._start(plan, state), final, self.threads)
         logits = np.zeros((plan.steps, plan.rows, self.architecture.vocabulary), self.architecture.dtype)
         real = self._engine.logits[: plan.positions, : self.architecture.vocabulary]
         if plan.positions == plan.steps * plan.rows:
             logits[...] = real.reshape(logits.shape)
         else:
             logits[plan.active()] = real
-        return logits, self._final(plan)
+        return logits, final
 
     def evaluate(
         self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None, final: bool = True
     ) -> tuple[Metrics, State | None]:
         """The loss over all real targets, without dropout, and the final state if `final`."""
         plan, (ids, targets) = self._real(lengths, ids, targets)
-        self._engine.run(plan, ids, targets, self._start(plan, state), self.threads)
-        return self._metrics(plan), self._final(plan) if final else None
+        after = self._states(plan) if final else None
+        self._engine.run(plan, ids, targets, self._start(plan, state), after, self.threads)
+        return self._metrics(plan), after
 
     def backward(
         self,
@@ -187,9 +189,10 @@ class Network:
         `dropout_key`, an integer that differs from step to step, switches dropout on.
         """
         plan, (ids, targets) = self._real(lengths, ids, targets)
-        self._engine.run(plan, ids, targets, self._start(plan, state), self.threads, backward=True,
+        after = self._states(plan)
+        self._engine.run(plan, ids, targets, self._start(plan, state), after, self.threads, backward=True,
                          dropout_key=dropout_key, went_on=state is not None)  # fmt: skip
-        return self._metrics(plan), self._final(plan)
+        return self._metrics(plan), after
 
     def step(
         self,
@@ -211,12 +214,13 @@ class Network:
                 "the optimizer was made for other parameters: make it with Optimizer(network.parameters)"
             )
         plan, (ids, targets) = self._real(lengths, ids, targets)
-        self._engine.run(plan, ids, targets, self._start(plan, state), self.threads, backward=True,
+        after = self._states(plan) if final else None
+        self._engine.run(plan, ids, targets, self._start(plan, state), after, self.threads, backward=True,
                          dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate)  # fmt: skip
         metrics = self._metrics(plan, updated=True)
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
-        return metrics, self._final(plan) if final else None
+        return metrics, after
 
     def _real(self, lengths: Any, *arrays: Any) -> tuple[Plan, list[np.ndarray]]:
         return real_positions(self.architecture.vocabulary, lengths, *arrays)
@@ -231,17 +235,13 @@ class Network:
                 raise FastLSTMError(
                     f"state.{name} has shape {np.shape(array)}; it must be (L, B, H) = {want}"
                 )
-        return state
+        return State(*(np.ascontiguousarray(array, a.dtype) for array in state))
 
     def _metrics(self, plan: Plan, updated: bool = False) -> Metrics:
         loss, correct, norm = self._engine.results.tolist()
         return Metrics(loss, int(correct), plan.positions, norm if updated else 0.0)
 
-    def _final(self, plan: Plan) -> State:
-        h, c = (
-            np.empty((self.architecture.layers, plan.rows, self.architecture.hidden), self.architecture.dtype)
-            for _ in "hc"
-        )
-        for l, layer in enumerate(self._engine.layers):
-            h[l], c[l] = layer.final(plan)
-        return State(h, c)
+    def _states(self, plan: Plan) -> State:
+        """Room for the states after a batch."""
+        a = self.architecture
+        return State(*(np.empty((a.layers, plan.rows, a.hidden), a.dtype) for _ in "hc"))

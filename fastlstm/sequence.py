@@ -25,7 +25,8 @@ from fastlstm.layout import (
 )
 from fastlstm.memory import aligned
 
-States = tuple[np.ndarray, np.ndarray]
+# Where hidden and cell states (B, H), or their gradients, are: contiguous rows. 0: they are zero, or not wanted.
+Addresses = tuple[int, int]
 
 
 class Kind(NamedTuple):
@@ -44,7 +45,15 @@ class Workspace(Uncopied):
         self.kind = kind
         self.arena = Arena(kind.dtype)
         self.record = np.zeros(1, LAYER)
-        self.memory = LayerMemory(self.arena, "lstm", Row(self.record), kind.hidden, kind.width)
+        record = Row(self.record)
+        self.memory = LayerMemory(self.arena, "lstm", record, kind.hidden, kind.width)
+        self.set_forward = record.setter(
+            "step", "packed", "order", "x_in", "out", "states_in", "carried", "h0_in", "c0_in", "h_n_out", "c_n_out",
+            "width_out"
+        )  # fmt: skip
+        self.set_backward = record.setter(
+            "width_out", "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out", "dx", "dh0"
+        )
         # Any array of the dtype tells the programs which one it is.
         self.like = aligned(1, kind.dtype)
         self._use: tuple[bool, Frozen | None] | None = None
@@ -72,10 +81,7 @@ class Workspace(Uncopied):
         memory.record.fill(backward_h=0, backward_x=0)
         if backward:
             memory.backward(room, inputs=not self.kind.ids)
-            self.dh0, self.dh_n = (
-                memory.keep("dh0", room.rows, memory.row),
-                memory.keep("dh_n", room.rows, memory.row),
-            )
+            self.dh0 = address(memory.keep("dh0", room.rows, memory.row))
         if not self.kind.ids:
             memory.keep("x", room.positions, memory.x_row)
             if backward:
@@ -179,28 +185,15 @@ def compact_ids(x: np.ndarray, plan: Plan, order: np.ndarray | None) -> np.ndarr
     return x[:, order][plan.active()]
 
 
-def in_order(state: np.ndarray | None, order: np.ndarray | None) -> np.ndarray | None:
-    return state if state is None or order is None else state[order]
-
-
-def as_given(states: States, order: np.ndarray | None) -> States:
-    """Rows of both arrays back in the caller's order."""
-    if order is None:
-        return states
-    back = np.argsort(order)
-    return states[0][back], states[1][back]
-
-
 def forward(
     kind: Kind,
     x: int | np.ndarray,
     plan: Plan,
     order: np.ndarray | None,
     weights: Weights | Frozen,
-    h0: np.ndarray | None,
-    c0: np.ndarray | None,
+    initial: Addresses,
     out: Place,
-    final: States,
+    final: Addresses,
     keep_cache: bool,
     threads: int | None,
     reverse: bool,
@@ -214,51 +207,50 @@ def forward(
     ids = x if isinstance(x, np.ndarray) else None
     cache = Cache(take_workspace(kind), plan, order, None if ids is None else compact_ids(ids, plan, order))
     workspace = cache.workspace
-    memory, record = workspace.memory, workspace.memory.record
     lent = weights if isinstance(weights, Frozen) and not keep_cache else None
     workspace.reserve(plan, keep_cache, lent)
     if lent is None:
-        memory.weights(weights.weights if isinstance(weights, Frozen) else weights)
-    memory.start(plan, in_order(h0, order), in_order(c0, order))
-    record.fill(step=-1 if reverse else 1, packed=lent is not None, order=cache.rows, out=out.address,
-         width_out=out.row, x_in=x if ids is None else 0)  # fmt: skip
+        workspace.memory.weights(weights.weights if isinstance(weights, Frozen) else weights)
+    step, order_, carried = -1 if reverse else 1, address(cache.rows), initial != (0, 0)
+    workspace.set_forward(
+        step,
+        lent is not None,
+        order_,
+        x if ids is None else 0,
+        out.address,
+        1,
+        carried,
+        *initial,
+        *final,
+        out.row,
+    )
     cache.run(forward_program, threads, 1)
-    # The panels now hold what the backward pass needs of the weights; nothing of the caller's is read again.
-    record.fill(packed=1, out=0, x_in=0)
-    final[0][:], final[1][:] = as_given(memory.final(plan), order)
-    return cache if keep_cache else None
+    if not keep_cache:
+        return None
+    # The panels now hold what the backward pass needs of the weights; nothing of the caller's is read or written again.
+    workspace.set_forward(step, 1, order_, 0, 0, 0, carried, 0, 0, 0, 0, 0)
+    return cache
 
 
 def backward(
     dout: Place,
     cache: Cache,
-    dh_n: np.ndarray | None,
-    dc_n: np.ndarray | None,
+    final: Addresses,
     dx: int,
-    gradients: Weights | None,
-    states: States | None,
+    gradients: Weights,
+    initial: Addresses,
     threads: int | None,
 ) -> None:
-    """`lstm_backward` for valid arguments: fills dx (its address, or 0), the weights' and the states' gradients where given."""
-    workspace, plan, order = cache.workspace, cache.plan, cache.order
-    memory, record = workspace.memory, workspace.memory.record
+    """`lstm_backward` for valid arguments: fills dx (its address, or 0), the weights' and the initial states' gradients.
+
+    `final` is where dh_n and dc_n are, `initial` where dh0 and dc0 go.
+    """
+    workspace = cache.workspace
     with cache.lock:
         if cache.spent:
             cache.run(forward_program, threads, 1)
         cache.spent = True
-        B, H = plan.rows, cache.hidden
-        # A row without steps passes its gradients through. A NaN of an earlier call may stand in the padding of dc.
-        memory.dc[:B] = 0
-        if states:
-            workspace.dh0[:B] = 0
-        if dh_n is not None:
-            workspace.dh_n[:B, :H] = workspace.dh0[:B, :H] = in_order(dh_n, order)
-        if dc_n is not None:
-            memory.dc[:B, :H] = in_order(dc_n, order)
-        record.fill(dout=dout.address, width_out=dout.row, dw_h=0, dx_out=dx, dx=workspace.dx if dx else 0,
-             dh_n=None if dh_n is None else workspace.dh_n, dh0=workspace.dh0 if states else 0)  # fmt: skip
-        if gradients is not None:
-            memory.gradients(gradients)
+        dh0 = workspace.dh0 if initial != (0, 0) else 0
+        workspace.set_backward(dout.row, dout.address, dx, *final, *initial, dx and workspace.dx, dh0)
+        workspace.memory.gradients(gradients)
         cache.run(backward_program, threads, 2)
-        if states:
-            states[0][:], states[1][:] = as_given((workspace.dh0[:B, :H], memory.dc[:B, :H]), order)

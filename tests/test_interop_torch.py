@@ -214,8 +214,8 @@ def test_a_broken_packed_sequence_is_an_error():
 def test_threads_reach_the_engine(monkeypatch):
     seen = []
     forward, backward = autograd.forward, autograd.backward
-    monkeypatch.setattr(autograd, "forward", lambda *a: seen.append(a[10]) or forward(*a))
-    monkeypatch.setattr(autograd, "backward", lambda *a: seen.append(a[7]) or backward(*a))
+    monkeypatch.setattr(autograd, "forward", lambda *a: seen.append(a[9]) or forward(*a))
+    monkeypatch.setattr(autograd, "backward", lambda *a: seen.append(a[6]) or backward(*a))
     LSTM(3, 4, threads=1)(torch.zeros(2, 2, 3))[0].sum().backward()
     assert seen == [1, 1]
 

@@ -20,7 +20,7 @@ from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.kernels.records import address
 from fastlstm.layout import Weights
 from fastlstm.layout import place as place_of
-from fastlstm.lstm import lstm_forward, pack
+from fastlstm.lstm import addresses, lstm_forward, pack
 from fastlstm.memory import LINE, aligned
 from fastlstm.model import Architecture, Network
 from fastlstm.optim import Optimizer, OptimizerConfig
@@ -144,8 +144,8 @@ def test_the_array_api_stays_within_the_callers_arrays(
 
     x = guards.place(rng.integers(0, I, (T, B), dtype=np.int32)) if ids else place(T, B, I)
     w_h, w_x = place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1))
-    b = place(4 * H)
-    weights = Weights(place_of(w_h), place_of(w_x), address(b))
+    b, b_x = place(4 * H), place(4 * H)
+    weights = Weights(place_of(w_h), place_of(w_x), address(b), address(b_x))
     h0, c0, dh_n, dc_n = (place(B, H) for _ in range(4))
     # Rows that lie further apart than H, as those of two directions in one array do.
     apart = (B * (H + 3), H + 3, 1)
@@ -153,7 +153,7 @@ def test_the_array_api_stays_within_the_callers_arrays(
     lengths = rng.integers(0, T + 1, B)
     lengths[-1] = T
     plan = sequence.sorted_plan(T, B, lengths)
-    inputs = (x, w_h, w_x, b, h0, c0, dout, dh_n, dc_n)
+    inputs = (x, w_h, w_x, b, b_x, h0, c0, dout, dh_n, dc_n)
     given = [array.copy() for array in inputs]
     frozen = pack(np.hstack([w_h, w_x]), b) if packed else weights
     kind = sequence.Kind(np.dtype(dtype), H, I, ids)
@@ -164,20 +164,26 @@ def test_the_array_api_stays_within_the_callers_arrays(
             # All that is real is written, and nothing else.
             out[...] = np.where(real, np.nan, 7)
             cache = sequence.forward(
-                kind, x if ids else address(x), *plan, frozen, h0, c0, place_of(out), final, keep, 2, reverse
-            )
+                kind, x if ids else address(x), *plan, frozen, addresses((h0, c0)), place_of(out), addresses(final),
+                keep, 2, reverse
+            )  # fmt: skip
             results.append(out.copy())
         assert cache is not None
         dx = [] if ids else [place(T, B, I)]
         for array in dx:
             array[...] = np.where(real, np.nan, 7)
         states = place(B, H), place(B, H)
-        dw = place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1)), place(4 * H)
+        dw = (
+            place(4 * H, H, strides=(H + 3, 1)),
+            place(4 * H, I, strides=(I + 5, 1)),
+            place(4 * H),
+            place(4 * H),
+        )
         for array in dw:
             array[...] = np.nan
-        gradients = Weights(place_of(dw[0]), place_of(dw[1]), address(dw[2]))
+        gradients = Weights(place_of(dw[0]), place_of(dw[1]), address(dw[2]), address(dw[3]))
         at = address(dx[0]) if dx else 0
-        sequence.backward(place_of(dout), cache, dh_n, dc_n, at, gradients, states, 2)
+        sequence.backward(place_of(dout), cache, addresses((dh_n, dc_n)), at, gradients, addresses(states), 2)
         for one, other in ((results[1], results[0]), *zip(*finals, strict=True)):
             assert np.array_equal(one, other)
         for array in (results[0], *dx):

@@ -16,7 +16,6 @@ from networks import Sample, close, expect, mask, randomize
 
 from fastlstm.engine import Engine, layer_keys
 from fastlstm.errors import FastLSTMError
-from fastlstm.layout import full_plan
 from fastlstm.model import Architecture, Network, State
 from fastlstm.optim import Optimizer, OptimizerConfig
 
@@ -506,12 +505,3 @@ def test_an_interrupted_reservation_is_made_anew(monkeypatch: pytest.MonkeyPatch
             with pytest.raises(KeyboardInterrupt):
                 network.forward(sample.ids)
     assert np.array_equal(network.forward(sample.ids)[0], twin.forward(sample.ids)[0])
-
-
-def test_states_that_were_set_by_half_are_cleared() -> None:
-    rng = np.random.default_rng(0)
-    network, sample = randomize(Network(Architecture(9, 20, 5)), rng), Sample(rng, 7, 30, 9, False)
-    logits = network.forward(sample.ids)[0]
-    with pytest.raises(ValueError, match="broadcast"):
-        network._engine.layers[0].start(full_plan(7, 30), np.ones((30, 20)), np.ones((3, 3)))
-    assert np.array_equal(network.forward(sample.ids)[0], logits)

@@ -5,6 +5,8 @@ Letters: T time steps, B sequences, I inputs, H hidden size, D directions, N rea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from fastlstm.errors import FastLSTMError
 from fastlstm.layout import Place, Plan, Weights, packed_plan
-from fastlstm.sequence import Cache, Kind, backward, forward
+from fastlstm.sequence import Addresses, Cache, Kind, backward, forward
 
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 TENSORS = {array: tensor for tensor, array in DTYPES.items()}
@@ -45,19 +47,16 @@ def run(
     Of a packed batch, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
     weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None.
     """
-    x = x.contiguous()
-    (*rows, I), D, B, dtype = x.shape, len(weights) // 4, plan.rows, DTYPES[x.dtype]
-    kind, row = Kind(dtype, H, I, False), D * H
-    h0_, c0_ = ((None,) * D if s is None else _array(s) for s in (h0, c0))
-    out, h_n, c_n = (torch.empty(shape, dtype=x.dtype) for shape in ((*rows, row), (D, B, H), (D, B, H)))
-    finals = zip(h_n.numpy(), c_n.numpy(), strict=True)
-    caches = []
-    for d, final in enumerate(finals):
-        given = _weights(I, H, x.dtype, *weights[4 * d : 4 * d + 4])
-        cache = forward(
-            kind, x.data_ptr(), plan, None, _places(*given), h0_[d], c0_[d],
-            Place(out.data_ptr() + d * H * dtype.itemsize, row), final, keep_caches, threads, d == 1
-        )  # fmt: skip
+    dtype, D, B, x = x.dtype, len(weights) // 4, plan.rows, x.contiguous()
+    (*rows, I), kind = x.shape, Kind(DTYPES[dtype], H, x.shape[-1], False)
+    given = [_checked(weights[4 * d : 4 * d + 4], I, H, dtype) for d in range(D)]
+    h0, c0 = (s if s is None else s.contiguous() for s in (h0, c0))
+    out, h_n, c_n = x.new_empty((*rows, D * H)), x.new_empty((D, B, H)), x.new_empty((D, B, H))
+    part, caches = H * x.itemsize, []
+    for d in range(D):
+        initial, final = _states(h0, c0, d * B * part), _states(h_n, c_n, d * B * part)
+        cache = forward(kind, x.data_ptr(), plan, None, _weights(given[d], I, H), initial,
+                        Place(out.data_ptr() + d * part, D * H), final, keep_caches, threads, d == 1)  # fmt: skip
         if cache is not None:
             caches.append(cache)
     return out, h_n, c_n, caches
@@ -79,28 +78,25 @@ class Layer(torch.autograd.Function):
     def backward(ctx: Any, dout, dh_n, dc_n):  # pyright: ignore[reportIncompatibleMethodOverride]
         caches = _kept(*ctx.saved_tensors)
         needed, rows, D = ctx.needs_input_grad, ctx.rows, len(caches)
-        (dtype_, H, I, _), B = caches[0].workspace.kind, caches[0].plan.rows
-        dtype, row = TENSORS[dtype_], D * H
-        dout = torch.zeros((*rows, row), dtype=dtype) if dout is None else dout.contiguous()
-        dh_n, dc_n = ((None,) * D if s is None else _array(s) for s in (dh_n, dc_n))
-        dx = dh0 = dc0 = states = None
+        (dtype, H, I, _), B = caches[0].workspace.kind, caches[0].plan.rows
+        new = partial(torch.empty, dtype=TENSORS[dtype])
+        dout = torch.zeros((*rows, D * H), dtype=TENSORS[dtype]) if dout is None else dout.contiguous()
+        dh_n, dc_n = (s if s is None else s.contiguous() for s in (dh_n, dc_n))
+        dx = dh0 = dc0 = None
         if needed[1] or needed[2]:
-            dh0, dc0 = (torch.empty((D, B, H), dtype=dtype) for _ in range(2))
-            states = dh0.numpy(), dc0.numpy()
-        weights = []
+            dh0, dc0 = new((D, B, H)), new((D, B, H))
+        part, weights = H * dout.itemsize, []
         for d, cache in enumerate(caches):
-            dx_d = torch.empty((*rows, I), dtype=dtype) if needed[0] else None
-            dw = None
-            if any(needed[6 + 4 * d : 10 + 4 * d]):
-                dw = tuple(torch.empty(s, dtype=dtype) for s in ((4 * H, I), (4 * H, H), (4 * H,)))
-            backward(
-                Place(dout.data_ptr() + d * H * dtype_.itemsize, row), cache, dh_n[d], dc_n[d],
-                0 if dx_d is None else dx_d.data_ptr(), None if dw is None else _places(*dw),
-                states and (states[0][d], states[1][d]), ctx.threads
-            )  # fmt: skip
+            dx_d = new((*rows, I)) if needed[0] else None
+            wanted = needed[6 + 4 * d : 10 + 4 * d]
+            dw = [None] * 4
+            if any(wanted):
+                dw = [new((4 * H, I)), new((4 * H, H)), *(new(4 * H) if n else None for n in wanted[2:])]
+            initial, final = _states(dh0, dc0, d * B * part), _states(dh_n, dc_n, d * B * part)
+            backward(Place(dout.data_ptr() + d * part, D * H), cache, final, _address(dx_d), _weights(dw, I, H), initial,
+                     ctx.threads)  # fmt: skip
             dx = dx_d if dx is None or dx_d is None else dx + dx_d
-            # The two biases' gradients are equal but share no memory: PyTorch makes them .grad as they are.
-            weights += [None] * 4 if dw is None else [*dw, dw[2].clone()]
+            weights += dw
         gradients = (dx, dh0, dc0, None, None, None, *weights)
         tensors = [d if n else None for d, n in zip(gradients, needed, strict=True)]
         if torch.is_grad_enabled():
@@ -123,28 +119,30 @@ class _Once(torch.autograd.Function):
         )
 
 
-def _weights(I: int, H: int, dtype: torch.dtype, *four: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """One direction's weights and the sum of its biases, found to fit: the engine trusts what it gets."""
-    given = [w if w is None else w.detach().contiguous() for w in four]
+def _checked(weights: tuple[Tensor | None, ...], I: int, H: int, dtype: torch.dtype) -> list[Tensor | None]:
+    """One direction's weights, contiguous and found to fit: the engine trusts what it gets."""
+    given = [w if w is None else w.contiguous() for w in weights]
     for w, shape in zip(given, ((4 * H, I), (4 * H, H), (4 * H,), (4 * H,)), strict=True):
         if w is not None and (w.shape != shape or w.dtype != dtype):
             raise RuntimeError(
                 f"a weight is {w.dtype} {tuple(w.shape)}, hidden_size and input ask for {dtype} {shape}"
             )
-    w_ih, w_hh, b_ih, b_hh = given
-    assert w_ih is not None
-    assert w_hh is not None
-    b = torch.zeros(4 * H, dtype=dtype) if b_ih is None or b_hh is None else b_ih + b_hh
-    return w_ih, w_hh, b
+    return given
 
 
-def _places(w_ih: Tensor, w_hh: Tensor, b: Tensor) -> Weights:
-    """Where contiguous weights or their gradients are; the caller keeps them."""
-    return Weights(Place(w_hh.data_ptr(), w_hh.shape[1]), Place(w_ih.data_ptr(), w_ih.shape[1]), b.data_ptr())
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().numpy())
+def _weights(weights: Sequence[Tensor | None], I: int, H: int) -> Weights:
+    """Where one direction's contiguous weights or their gradients are; the caller keeps them."""
+    w_ih, w_hh, b_ih, b_hh = map(_address, weights)
+    return Weights(Place(w_hh, H), Place(w_ih, I), b_hh, b_ih)
+
+
+def _states(h: Tensor | None, c: Tensor | None, offset: int) -> Addresses:
+    """Where the states of a direction, so many bytes from the first one's, are in two contiguous (D, B, H)."""
+    return 0 if h is None else h.data_ptr() + offset, 0 if c is None else c.data_ptr() + offset
 
 
 class _Keeper(np.ndarray):

@@ -129,15 +129,20 @@ class LSTM(nn.LSTM):
         D = 2 if self.bidirectional else 1
         # Without a graph the way through autograd, a good part of a short call, is spared.
         layer_of = Layer.apply if torch.is_grad_enabled() else run
-        weights = self.all_weights
+        # Quicker than `all_weights`; what is not among the parameters is computed from others (parametrised).
+        own, no_bias = self._parameters, () if self.bias else (None, None)
         final = []
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 x = nn.functional.dropout(x, self.dropout, self.training)
             of_layer = slice(layer * D, (layer + 1) * D)
-            h0, c0 = (None, None) if hx is None else (hx[0][of_layer], hx[1][of_layer])
-            flat = [w for four in weights[of_layer] for w in (four if self.bias else (*four, None, None))]
-            x, h, c, *_ = layer_of(x, h0, c0, self.hidden_size, plan, self.threads, *flat)
+            if hx is None or self.num_layers == 1:
+                h0, c0 = hx or (None, None)
+            else:
+                h0, c0 = hx[0][of_layer], hx[1][of_layer]
+            names = [name for four in self._all_weights[of_layer] for name in (*four, *no_bias)]
+            weights = [own[name] if name in own else name and getattr(self, name) for name in names]
+            x, h, c, *_ = layer_of(x, h0, c0, self.hidden_size, plan, self.threads, *weights)
             final.append((h, c))
         if self.num_layers == 1:
             return x, final[0]

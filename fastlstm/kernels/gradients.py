@@ -52,9 +52,11 @@ def weight_gradients(batch, layer, atom, vocabulary, e, e_row, embedding, like):
             add(db_row, at(d_gates, n * layer.gates_row), whole)
         product(dw_x, layer.dw_x_row, d_gates, 1, layer.gates_row, dense_inputs(batch, layer, like), layer.x_row, across,
                 units, batch.positions, layer.width, 0, 1)  # fmt: skip
-    db = at(pointer(layer.db, like), row)
     for u in range(units):
-        db[u] = db_row[u]
+        if layer.db_h:
+            pointer(layer.db_h, like)[row + u] = db_row[u]
+        if layer.db_x:
+            pointer(layer.db_x, like)[row + u] = db_row[u]
 
 
 @inner

@@ -13,20 +13,10 @@ from fastlstm.kernels.head import (
     loss_rows,
     pack_head,
 )
-from fastlstm.kernels.layer import (
-    backward_units,
-    blocks,
-    forward_units,
-    inputs_backward,
-    inputs_forward,
-    pack_block,
-    recurrence_backward,
-    recurrence_forward,
-    span,
-    spans,
-)
+from fastlstm.kernels.layer import blocks, inputs_backward, inputs_forward, pack_block, span, spans
 from fastlstm.kernels.optimizer import run_update
 from fastlstm.kernels.product import line, product
+from fastlstm.kernels.recurrence import backward_units, forward_units, recurrence_backward, recurrence_forward
 from fastlstm.kernels.tickets import draw, enter, finish, leave, wait
 from fastlstm.simd.memory import (
     at,
@@ -89,14 +79,6 @@ def layer_outputs(batch, layer, network, first, last, like):
 
 
 @inner
-def clear_rows(layer, first, last, like):
-    """No gradient comes from behind the last steps' cell states."""
-    dc = pointer(layer.dc, like)
-    for u in range(first * layer.h_row, last * layer.h_row):
-        dc[u] = 0
-
-
-@inner
 def output_gradients(batch, layer, network, first, last, like):
     """Dropout's share in the gradients of a layer's outputs."""
     if layer.dropped:
@@ -126,7 +108,6 @@ def run_group(batch, layers, head, network, group, first, last, like):
     finish_rows(batch, layers, head, network, group, first, last, like)
     for below in range(network.layers if network.backward else 0):
         layer = layers[network.layers - 1 - below]
-        clear_rows(layer, first, last, like)
         output_gradients(batch, layer, network, first, last, like)
         recurrence_backward(batch, layer, first, last, like)
         if layer.dx:
@@ -156,7 +137,6 @@ def run_units(batch, layers, head, network, board, ticket, end, like):
         wait(board, end)
         end += 1
         if ticket < end:
-            clear_rows(layer, 0, batch.rows, like)
             output_gradients(batch, layer, network, 0, batch.rows, like)
             ticket = finish(board)
         ticket, end = backward_units(batch, layer, board, ticket, end, like)

@@ -8,7 +8,9 @@ of a compact array: rows are sorted by length, so those active at step t are the
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from struct import Struct
 
 import numpy as np
 
@@ -33,27 +35,34 @@ LAYER = record(
     "hidden",
     "width",
     "padded",  # Hp
-    "step",  # +1 forwards in time, -1 backwards
-    "w_h", "w_h_row", "w_x", "w_x_row", "b",  # weights (4H, H) and (4H, I) with their row strides, bias (4H)
-    "dw_h", "dw_h_row", "dw_x", "dw_x_row", "db",  # their gradients
+    "w_h", "w_h_row", "w_x", "w_x_row",  # weights (4H, H) and (4H, I) with their row strides
+    "b_h", "b_x",  # biases (4H), which are added; there may be one of them, or none
+    "dw_h", "dw_h_row", "dw_x", "dw_x_row", "db_h", "db_x",  # their gradients
     "forward_h", "forward_x",  # panels of line columns, gate-major: (4Hp / line, H or I, line)
     "backward_h", "backward_x",  # panels for the products with the weights themselves: (Hp or Ip / line, 4Hp, line)
     "bias",  # (4Hp)
     "gates", "gates_row",  # (N, 4Hp): gates i, f, g, o; after the backward pass the gradients of their arguments
     "h", "c", "h_row",  # (B + N, Hp): the initial states, then a row for each position
-    "carried",  # whether initial states are given (they are zero otherwise)
-    "x", "x_row", "dx",  # (N, Ip) dense inputs and their gradients
+    "x", "x_row",  # (N, Ip) dense inputs
     "states_below",  # whether x are a layer's states, which begin with B initial ones
     "table", "d_table",  # (V, 4Hp): what an id adds to the gates' arguments, and its gradient
     "dh",  # (N, Hp): gradients of the layer's outputs
-    "dc", "dh_n", "dh0",  # (B, Hp): gradients of cell states, of final and of initial hidden states
+    "dc",  # (B, Hp): gradients of cell states
     "dropped",  # (N, Hp): the outputs after dropout
     "key",  # of the layer's dropout mask
     "db_row",  # (4Hp)
+    # The arrays _in and _out are the caller's: (T, B, I) and (T, B, width_out), or (N, I) and (N, width_out); states (B, H).
+    "step",  # +1 forwards in time, -1 backwards
     "packed",  # whether the panels are packed already
-    "order",  # int32 (B): the caller's row of each row, for the arrays of the caller's that follow; 0: they hold positions
+    "order",  # int32 (B): the caller's row of each row; 0: the same, and x, out and their gradients hold positions
+    "x_in", "out",
+    "states_in",  # whether initial states are still to be set
+    "carried",  # whether they are given (they are zero otherwise)
+    "h0_in", "c0_in", "h_n_out", "c_n_out",
     "width_out",  # elements from one row of out to the next: more than H where two directions share it
-    "x_in", "out", "dout", "dx_out",  # (T, B, I) and (T, B, width_out), or (N, I) and (N, width_out)
+    "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out",
+    "dx",  # (N, Ip): gradients of the inputs
+    "dh0",  # (B, Hp): gradients of the initial hidden states
 )  # fmt: skip
 
 HEAD = record(
@@ -118,6 +127,13 @@ class Row:
         numbers, places = self.numbers, self.places
         for field, value in fields.items():
             numbers[places[field]] = value if type(value) is int else _number(value)
+
+    def setter(self, *fields: str) -> Callable[..., None]:
+        """A function of one integer for each of these neighbouring fields; many times faster still."""
+        first = self.places[fields[0]]
+        assert [self.places[field] for field in fields] == list(range(first, first + len(fields)))
+        numbers = self.numbers.cast("B")
+        return partial(Struct(f"{len(fields)}q").pack_into, numbers, first * self.numbers.itemsize)
 
 
 def _number(value: int | np.ndarray | None) -> int:

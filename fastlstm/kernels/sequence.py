@@ -6,22 +6,18 @@ from fastlstm.kernels.compile import inner, kernel
 from fastlstm.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.kernels.layer import (
     active_rows,
-    backward_units,
     blocks,
-    forward_units,
     inputs_forward,
     inputs_span,
     inputs_span_backward,
     pack_block,
-    recurrence_backward,
-    recurrence_forward,
     span,
     spans,
 )
-from fastlstm.kernels.product import line
+from fastlstm.kernels.recurrence import backward_units, forward_units, recurrence_backward, recurrence_forward
+from fastlstm.kernels.states import copy_units
 from fastlstm.kernels.tickets import draw, enter, finish, leave, wait
 from fastlstm.simd.memory import at, flush_denormals, ids_pointer, pointer, restore
-from fastlstm.simd.routines import copy
 
 
 @inner
@@ -31,14 +27,11 @@ def move_rows(batch, layer, outside, outside_row, inside, inside_row, units, t, 
     The caller's padded steps stay as they are; our rows' padding becomes zero, a NaN of an earlier call may stand there.
     """
     start, order = ids_pointer(batch.start), ids_pointer(layer.order)
-    whole = units - units % line(inside)
     for r in range(first, first + rows):
         place = t * batch.rows + order[r] if layer.order else start[t] + r
         theirs, ours = at(outside, place * outside_row), at(inside, (start[t] + r) * inside_row)
         source, target = (ours, theirs) if outwards else (theirs, ours)
-        copy(target, source, whole)
-        for u in range(whole, units):
-            target[u] = source[u]
+        copy_units(target, source, units)
         for u in range(units, 0 if outwards else inside_row):
             ours[u] = 0
 
