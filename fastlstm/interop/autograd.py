@@ -6,7 +6,6 @@ Letters: T time steps, B sequences, I inputs, H hidden size, D directions, N rea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -79,8 +78,8 @@ class Layer(torch.autograd.Function):
         caches = _kept(*ctx.saved_tensors)
         needed, rows, D = ctx.needs_input_grad, ctx.rows, len(caches)
         (dtype, H, I, _), B = caches[0].workspace.kind, caches[0].plan.rows
-        new = partial(torch.empty, dtype=TENSORS[dtype])
         dout = torch.zeros((*rows, D * H), dtype=TENSORS[dtype]) if dout is None else dout.contiguous()
+        new = dout.new_empty
         dh_n, dc_n = (s if s is None else s.contiguous() for s in (dh_n, dc_n))
         dx = dh0 = dc0 = None
         if needed[1] or needed[2]:
