@@ -113,17 +113,14 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
 def pack_columns(panel, source, source_row, rows, depth):
     """panel[k, r] = source[r, k] for `rows` <= line rows: a panel of the transposed matrix."""
     size, across = lanes(panel), line(panel)
-    for r in range(0, rows, size):
-        if r + size <= rows:
-            whole = depth // size * size
-            for k in range(0, whole, size):
-                transpose(at(panel, k * across + r), at(source, r * source_row + k), source_row, across)
-            first, last = whole, r + size
-        else:
-            first, last = 0, rows
-        for k in range(first, depth):
-            for i in range(r, last):
-                panel[k * across + i] = source[i * source_row + k]
+    squares = rows // size * size
+    whole = depth // size * size if squares else 0
+    for k in range(0, whole, size):
+        for r in range(0, squares, size):
+            transpose(at(panel, k * across + r), at(source, r * source_row + k), source_row, across)
+    for k in range(depth):
+        for r in range(squares if k < whole else 0, rows):
+            panel[k * across + r] = source[r * source_row + k]
 
 
 @inner
