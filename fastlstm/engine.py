@@ -43,6 +43,7 @@ class Pass(NamedTuple):
     backward: bool
     gathered: bool
     dropping: bool
+    single: bool
     optimizer: tuple[int, ...]  # which one, and which moments it has
 
 
@@ -124,7 +125,8 @@ class Engine(Uncopied):
             (dropping and a.embedding_dropout > 0) or a.vocabulary > plan.positions
         )
         updating = () if optimizer is None else (id(optimizer), *map(id, optimizer.moments.values()))
-        self._reserve(plan, Pass(targets is not None, backward, gathered, dropping, updating), optimizer)
+        kind = Pass(targets is not None, backward, gathered, dropping, plan.single(a.hidden), updating)
+        self._reserve(plan, kind, optimizer)
         network["packed"], self._packed = self._packed, False
         network["learned"] = (2 if went_on else 1) if a.learned_state else 0
         if dropping:
@@ -163,7 +165,8 @@ class Engine(Uncopied):
     def _reserve_layer(self, l: int, room: Room, kind: Pass) -> None:
         a, memory, record = self.architecture, self.layers[l], self.layers[l].record
         memory.forward(room)
-        record.fill(table=0, d_table=0, x=0, states_below=0, dx=0, dropped=0, dh0=0)
+        record.fill(table=0, d_table=0, x=0, states_below=0, dx=0, dropped=0, dh0=0, shares=0, backward_h=0,
+             backward_x=0)  # fmt: skip
         if l:
             below = self.layers[l - 1].record
             record.fill(x=below["dropped"] or below["h"], states_below=not below["dropped"])
@@ -174,9 +177,8 @@ class Engine(Uncopied):
         if kind.dropping and a.dropout:
             memory.keep("dropped", room.positions, memory.row)
         if not kind.backward:
-            record.fill(backward_h=0, backward_x=0)
             return
-        memory.backward(room, inputs=l > 0 or a.embedding > 0)
+        memory.backward(room, l > 0 or a.embedding > 0, kind.single)
         if a.learned_state:
             memory.keep("dh0", room.rows, memory.row)
         if l:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlstm.arena import Arena, row_stride, whole_lines
+from fastlstm.kernels.layer import UNITS
 from fastlstm.kernels.records import BATCH, Row, address
 
 # Rows that go through all their steps together: two tiles of the usual height, which read the weights once.
@@ -60,6 +61,10 @@ class Plan(NamedTuple):
     def split(self, hidden: int) -> bool:
         """Whether the workers share a step's units: a single group of rows would leave all but one idle."""
         return len(self.bounds) == 2 and hidden >= SPLIT
+
+    def single(self, hidden: int) -> bool:
+        """Whether the workers share the units of a single row."""
+        return self.rows == 1 and self.split(hidden)
 
     def shared(self, hidden: int) -> float:
         """The share of the time that several workers can have: of a single group only the weights' gradients."""
@@ -180,10 +185,13 @@ class LayerMemory:
         self.keep("h", plan.rows + plan.positions, self.row)
         self.keep("c", plan.rows + plan.positions, self.row)
 
-    def backward(self, plan: Plan | Room, inputs: bool) -> None:
+    def backward(self, plan: Plan | Room, inputs: bool, single: bool) -> None:
         """Room for a batch's gradients; with `inputs`, the transposed input weights too."""
         four = 4 * self.padded
-        self.keep("backward_h", self.padded // self.line, four, self.line)
+        if single:
+            self.keep("shares", 2, -(-self.padded // UNITS), self.row)
+        else:
+            self.keep("backward_h", self.padded // self.line, four, self.line)
         if inputs:
             self.keep("backward_x", self.x_padded // self.line, four, self.line)
         self.keep("dh", plan.positions, self.row)

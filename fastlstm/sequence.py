@@ -56,16 +56,13 @@ class Workspace(Uncopied):
         )
         # Any array of the dtype tells the programs which one it is.
         self.like = aligned(1, kind.dtype)
-        self._use: tuple[bool, Frozen | None] | None = None
+        self._use: tuple[bool, bool, Frozen | None] | None = None
         self._room = Room(0, 0)
 
     def reserve(self, plan: Plan, backward: bool, frozen: Frozen | None) -> None:
         """Room for a batch and the record that says where it is, unless the last batch's will do."""
-        if (
-            (backward, frozen) == self._use
-            and plan.rows <= self._room.rows
-            and plan.positions <= self._room.positions
-        ):
+        use = backward, plan.single(self.kind.hidden), frozen
+        if use == self._use and plan.rows <= self._room.rows and plan.positions <= self._room.positions:
             return
         room = Room(max(plan.rows, self._room.rows), max(plan.positions, self._room.positions))
         # Until all of it is done, nothing is: an interruption may leave a record without addresses.
@@ -78,15 +75,15 @@ class Workspace(Uncopied):
             if self.kind.ids:
                 memory.table(memory.width, backward)
         memory.forward(room)
-        memory.record.fill(backward_h=0, backward_x=0)
+        memory.record.fill(shares=0, backward_h=0, backward_x=0)
         if backward:
-            memory.backward(room, inputs=not self.kind.ids)
+            memory.backward(room, not self.kind.ids, use[1])
             self.dh0 = address(memory.keep("dh0", room.rows, memory.row))
         if not self.kind.ids:
             memory.keep("x", room.positions, memory.x_row)
             if backward:
                 self.dx = address(memory.keep("dx", room.positions, memory.x_row))
-        self._use, self._room = (backward, frozen), room
+        self._use, self._room = use, room
 
 
 # Workspaces that no cache uses; the most recently used come first. Appending and popping are atomic.

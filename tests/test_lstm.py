@@ -148,6 +148,7 @@ def test_random_sizes(case: dict[str, Any]) -> None:
         (1, 1, 1, 1),
         (2, 3, 5, 260),  # one group of rows and many units: these are split
         (4, 7, 300, 256),
+        (5, 1, 5, 261),  # a single row, whose gradients go through the panels of its forward pass
         (9, 28, 3, 4),  # more positions than one span
         (1, 1, 3, 517),
         (3, 15, 70, 130),  # more units than one atom of gradients has

@@ -68,7 +68,7 @@ NETWORKS = {
     "units split": Architecture(5, 261, 3, 1),
     "whole lines": Architecture(16, 32, 16, 2),
 }
-BATCHES = [(3, 2, False), (6, 13, True), (1, 1, False), (4, 5, True), (2, 30, False)]
+BATCHES = [(3, 2, False), (6, 13, True), (1, 1, False), (4, 5, True), (2, 30, False), (5, 1, True)]
 
 
 def train(architecture: Architecture) -> tuple[Network, list[Any]]:
@@ -121,6 +121,8 @@ def check_padding(network: Network) -> None:
         if field in ("h", "c", "dh", "dc", "dh0", "dropped"):
             assert not array[:, a.hidden :].any(), name
             seen.add(field)
+        elif field == "shares":
+            assert not array[..., a.hidden :].any(), name
         elif field in ("x", "dx"):
             assert not array[:, a.embedding :].any(), name
     assert {"h", "c", "dh", "dc"} <= seen
@@ -131,7 +133,15 @@ def check_padding(network: Network) -> None:
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize(
     ("T", "B", "I", "H"),
-    [(1, 1, 1, 1), (3, 2, 5, 3), (4, 9, 18, 25), (2, 30, 33, 16), (2, 3, 7, 261), (5, 13, 64, 9)],
+    [
+        (1, 1, 1, 1),
+        (3, 2, 5, 3),
+        (4, 9, 18, 25),
+        (2, 30, 33, 16),
+        (2, 3, 7, 261),
+        (4, 1, 7, 261),
+        (5, 13, 64, 9),
+    ],
 )
 def test_the_array_api_stays_within_the_callers_arrays(
     T: int, B: int, I: int, H: int, ids: bool, packed: bool, dtype: str, zones: Zones

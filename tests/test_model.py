@@ -165,6 +165,8 @@ def test_random_networks(case: dict[str, Any]) -> None:
     [
         (2, 3, 5, 0, 261, 1),  # one group of rows and many units: these are split
         (3, 7, 9, 20, 256, 2),
+        (5, 1, 9, 20, 261, 2),  # a single row, whose gradients go through the panels of its forward pass
+        (4, 1, 5, 0, 256, 1),
         (30, 27, 5, 3, 4, 1),  # more positions than one span
         (3, 14, 70, 66, 70, 2),  # more units than one atom of gradients has
         (2, 2, 300, 7, 3, 1),  # more characters than positions, and than one atom of embeddings has
@@ -172,7 +174,7 @@ def test_random_networks(case: dict[str, Any]) -> None:
     ],
 )
 def test_sizes_beyond_one_atom(T: int, B: int, V: int, E: int, H: int, layers: int, dtype: str) -> None:
-    a = Architecture(V, H, E, layers, 0.2, dtype=dtype)
+    a = Architecture(V, H, E, layers, 0.2, learned_state=B == 1, dtype=dtype)
     check_against_the_oracle(a, T, B, False, key=None)
     check_against_the_oracle(a, T, B, True, carried=True, key=8)
 

@@ -59,7 +59,9 @@ def test_the_layer_equals_torch(case: dict[str, Any]) -> None:
 
 
 @DTYPES
-@pytest.mark.parametrize(("T", "B", "I", "H"), [(3, 2, 5, 300), (2, 30, 70, 130), (30, 13, 4, 6)])
+@pytest.mark.parametrize(
+    ("T", "B", "I", "H"), [(3, 2, 5, 300), (6, 1, 5, 300), (2, 30, 70, 130), (30, 13, 4, 6)]
+)
 def test_large_layers_equal_torch(T: int, B: int, I: int, H: int, dtype: str) -> None:
     check_layer(T, B, I, H, dtype, ids=False, ragged=True, states=True, final_gradients=True, seed=0)
 

@@ -276,6 +276,32 @@ def test_transpose(bits: int) -> None:
 
 
 @BITS
+@pytest.mark.parametrize(("count", "depth"), [(1, 1), (2, 7), (4, 8), (3, 29)])
+def test_fold(bits: int, count: int, depth: int) -> None:
+    rng, guards, line = np.random.default_rng(0), Guards(), target(bits).line
+    panels = guards.place(
+        rows_of(rng, bits, 4, count, depth, line), (count + 1) * depth * line, depth * line, line, 1
+    )
+    factors = guards.place(rows_of(rng, bits, 4, count, line), (count + 2) * line, line, 1)
+    sums = guards.place(rows_of(rng, bits, depth))
+    call(
+        "fold",
+        bits,
+        sums,
+        panels,
+        depth * line,
+        (count + 1) * depth * line,
+        factors,
+        (count + 2) * line,
+        count,
+        depth,
+    )
+    expected = (panels.astype(np.float64) * factors.astype(np.float64)[:, :, None]).sum((0, 1, 3))
+    close(sums, expected, bits, 4)
+    guards.check()
+
+
+@BITS
 @pytest.mark.parametrize("limit", [0.5, np.inf])
 def test_clip_and_squares(bits: int, limit: float) -> None:
     rng, guards = np.random.default_rng(0), Guards()

@@ -88,6 +88,7 @@ SHAPES = {
     "rows": (Architecture(40, 37, 19, 2, 0.3, 0.2, learned_state=True), 9, 31, True),
     # Few rows and many units: the units are dealt.
     "units": (Architecture(9, 256, 0, 1), 3, 2, False),
+    "units of one row": (Architecture(9, 261, 0, 1, learned_state=True), 4, 1, False),
     "tied": (Architecture(70, 24, 24, 1, tied=True), 5, 20, True),
     "float64": (Architecture(40, 70, 19, 1, dtype="float64"), 4, 20, False),
 }

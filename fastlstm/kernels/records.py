@@ -51,6 +51,7 @@ LAYER = record(
     "dropped",  # (N, Hp): the outputs after dropout
     "key",  # of the layer's dropout mask
     "db_row",  # (4Hp)
+    "shares",  # (2, atoms, Hp): what each atom's gates give to dh of a single row, instead of `backward_h`
     # The arrays _in and _out are the caller's: (T, B, I) and (T, B, width_out), or (N, I) and (N, width_out); states (B, H).
     "step",  # +1 forwards in time, -1 backwards
     "packed",  # whether the panels are packed already

@@ -8,6 +8,7 @@ from __future__ import annotations
 from fastlstm.kernels.compile import inner
 from fastlstm.kernels.layer import UNITS, active_rows, inputs_backward, inputs_forward
 from fastlstm.kernels.product import line, product
+from fastlstm.kernels.single import add_shares, leave_share
 from fastlstm.kernels.states import give_gradients, give_states, take_gradients, take_states
 from fastlstm.kernels.tickets import finish, wait
 from fastlstm.simd.memory import at, ids_pointer, pointer
@@ -60,7 +61,9 @@ def backward_step(batch, layer, s, first, last, unit, units, like):
     before, after = t - layer.step, t + layer.step
     position = start[t] + first
     goes_on = min(rows, active_rows(batch, after, first, last))
-    if goes_on:
+    if goes_on and layer.shares:
+        add_shares(layer, at(pointer(layer.dh, like), position * layer.h_row), s - 1, unit, units, like)
+    elif goes_on:
         product(at(dh, position * layer.h_row), layer.h_row,
                 at(gates, (start[after] + first) * layer.gates_row), layer.gates_row, 1,
                 back, across, 4 * padded * across, goes_on, 4 * padded, units, 1, 0)  # fmt: skip
@@ -71,6 +74,8 @@ def backward_step(batch, layer, s, first, last, unit, units, like):
         lstm_cell_backward(at(gates, n * layer.gates_row + unit), at(c, source * layer.h_row + unit),
                            at(c, (batch.rows + n) * layer.h_row + unit), at(dh, n * layer.h_row),
                            at(dc, (first + r) * layer.h_row), padded, units)  # fmt: skip
+    if layer.shares and rows and (carried or layer.dh0):
+        leave_share(layer, at(gates, position * layer.gates_row), s, unit, units, like)
 
 
 @inner
@@ -84,6 +89,11 @@ def start_gradient(batch, layer, first, last, unit, units, like):
         low = min(rows, active_rows(batch, t - layer.step, first, last))
         if low < rows:
             dh0 = at(pointer(layer.dh0, like), (first + low) * layer.h_row + unit)
+            if layer.shares:
+                for u in range(units):
+                    dh0[u] = 0
+                add_shares(layer, at(dh0, -unit), batch.steps - 1 - s, unit, units, like)
+                continue
             product(dh0, layer.h_row, at(gates, (start[t] + first + low) * layer.gates_row), layer.gates_row, 1,
                     at(pointer(layer.backward_h, like), 4 * layer.padded * unit), across, 4 * layer.padded * across,
                     rows - low, 4 * layer.padded, units, 0, 0)  # fmt: skip

@@ -135,6 +135,68 @@ def transpose(code: Code, block: Any, source: Any, source_row: Any, block_row: A
         code.store(Vector(code, value), block, builder.mul(block_row, code.index(j)))
 
 
+def fold_rows(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors: Any, width: Any, count: Any,
+              rows: int) -> None:  # fmt: skip
+    """`fold` for so many rows of the panels."""
+    builder, vectors = code.builder, code.target.line // code.lanes
+    totals = [code.constant(0.0)] * (rows * vectors)
+    for g in range(4):
+        first, line = (
+            code.opaque(code.at(panels, code.times(gate, g))),
+            code.at(factors, code.times(width, g)),
+        )
+
+        def body(n: Any, totals: list[Vector], first: Any = first, line: Any = line) -> list[Vector]:
+            here = code.at(first, builder.mul(n, panel))
+            place = code.at(line, code.times(n, code.target.line))
+            factor = [code.load(place, v * code.lanes) for v in range(vectors)]
+            return [
+                factor[n % vectors].muladd(code.load(here, n * code.lanes), total)
+                for n, total in enumerate(totals)
+            ]
+
+        totals = code.loop(count, totals, body)
+    for r in range(rows):
+        total, *others = totals[r * vectors : (r + 1) * vectors]
+        for other in others:
+            total += other
+        builder.store(total.fold(Vector.__add__), code.at(sums, r), align=code.bits // 8)
+
+
+@routine("ppiipiii")
+def fold(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors: Any, width: Any, count: Any,
+         depth: Any) -> None:  # fmt: skip
+    """sums[k] = Σ panels[k, u] · factors[u] for k below `depth`, over the units u of `count` panels of each gate.
+
+    Panels (depth, line) lie `panel` apart, those of the next gate `gate` on, and its factors `width` on. The sum goes
+    over panels first, then over the lanes.
+    """
+    builder, line = code.builder, code.target.line
+    together = max(1, 8 * code.lanes // line)
+    whole = builder.and_(depth, code.index(-together))
+
+    def several(rows: int, first: Any) -> Any:
+        def body(k: Any, _: list[Any]) -> list[Any]:
+            k = builder.add(first, k)
+            fold_rows(
+                code,
+                code.at(sums, k),
+                code.at(panels, code.times(k, line)),
+                panel,
+                gate,
+                factors,
+                width,
+                count,
+                rows,
+            )
+            return []
+
+        return body
+
+    code.loop(whole, [], several(together, code.index(0)), together)
+    code.loop(builder.sub(depth, whole), [], several(1, whole))
+
+
 @routine("ppi")
 def clip(code: Code, g: Any, limit: Any, count: Any) -> None:
     """Clamp g to ±limit[0]; NaN stays."""
