@@ -141,18 +141,17 @@ def fold_rows(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors
     builder, vectors = code.builder, code.target.line // code.lanes
     totals = [code.constant(0.0)] * (rows * vectors)
     for g in range(4):
-        first, line = (
-            code.opaque(code.at(panels, code.times(gate, g))),
-            code.at(factors, code.times(width, g)),
-        )
+        of_gate = code.opaque(code.at(panels, code.times(gate, g))), code.at(factors, code.times(width, g))
 
-        def body(n: Any, totals: list[Vector], first: Any = first, line: Any = line) -> list[Vector]:
-            here = code.at(first, builder.mul(n, panel))
-            place = code.at(line, code.times(n, code.target.line))
-            factor = [code.load(place, v * code.lanes) for v in range(vectors)]
+        def body(n: Any, totals: list[Vector], of_gate: Any = of_gate) -> list[Vector]:
+            here, units = (
+                code.at(of_gate[0], builder.mul(n, panel)),
+                code.at(of_gate[1], code.times(n, code.target.line)),
+            )
+            line = [code.load(units, v * code.lanes) for v in range(vectors)]
             return [
-                factor[n % vectors].muladd(code.load(here, n * code.lanes), total)
-                for n, total in enumerate(totals)
+                line[i % vectors].muladd(code.load(here, i * code.lanes), total)
+                for i, total in enumerate(totals)
             ]
 
         totals = code.loop(count, totals, body)
@@ -178,17 +177,8 @@ def fold(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors: Any
     def several(rows: int, first: Any) -> Any:
         def body(k: Any, _: list[Any]) -> list[Any]:
             k = builder.add(first, k)
-            fold_rows(
-                code,
-                code.at(sums, k),
-                code.at(panels, code.times(k, line)),
-                panel,
-                gate,
-                factors,
-                width,
-                count,
-                rows,
-            )
+            here = code.at(panels, code.times(k, line))
+            fold_rows(code, code.at(sums, k), here, panel, gate, factors, width, count, rows)
             return []
 
         return body
