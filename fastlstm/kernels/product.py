@@ -71,8 +71,10 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
     parts = max(1, -(-rows // tile_rows(c)))
     # Heights as equal as can be; a division takes as long as a few steps of a small tile.
     lower, higher = (rows, 0) if parts == 1 else (rows // parts, rows % parts)
-    for k in range(0, max(depth, 1), DEPTH):
-        now = min(DEPTH, depth - k)
+    # A single row streams through B: the longer its way through each panel, the better.
+    most = max(depth, 1) if rows == 1 else DEPTH
+    for k in range(0, max(depth, 1), most):
+        now = min(most, depth - k)
         go_on = 1 if load or k else 0
         j = 0
         while j < full or (j == full and rest):
