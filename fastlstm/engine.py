@@ -73,7 +73,7 @@ class Engine(Uncopied):
         memory = LayerMemory(self.arena, f"lstm.{l}", Row(self.records, l), a.hidden, width)
         memory.weights(fused_weights(p[f"lstm.{l}.W"], p[f"lstm.{l}.b"]))
         memory.gradients(fused_weights(g[f"lstm.{l}.W"], g[f"lstm.{l}.b"]))
-        memory.record["states_in"] = 1
+        memory.record["begin"] = 1
         return memory
 
     def _head(self) -> None:
@@ -121,11 +121,13 @@ class Engine(Uncopied):
         """
         a, network = self.architecture, self._row
         dropping = dropout_key is not None and bool(a.dropout or a.embedding_dropout)
-        gathered = bool(a.embedding) and (
-            (dropping and a.embedding_dropout > 0) or a.vocabulary > plan.positions
-        )
+        # A table has a row for each character: too many for a small batch, unless it is made once and for all.
+        few = a.vocabulary > plan.positions and (backward or not self.frozen)
+        gathered = bool(a.embedding) and (few or (dropping and a.embedding_dropout > 0))
         updating = () if optimizer is None else (id(optimizer), *map(id, optimizer.moments.values()))
-        kind = Pass(targets is not None, backward, gathered, dropping, plan.single(a.hidden), updating)
+        kind = Pass(
+            targets is not None, backward, gathered, dropping, backward and plan.single(a.hidden), updating
+        )
         self._reserve(plan, kind, optimizer)
         network["packed"], self._packed = self._packed, False
         network["learned"] = (2 if went_on else 1) if a.learned_state else 0

@@ -140,7 +140,7 @@ def packed_plan(active: np.ndarray, rows: int) -> Plan:
 class LayerMemory:
     """The arrays of one layer in an arena, and its record."""
 
-    def __init__(self, arena: Arena, name: str, record: Row, hidden: int, width: int, step: int = 1) -> None:
+    def __init__(self, arena: Arena, name: str, record: Row, hidden: int, width: int) -> None:
         self.arena, self.name, self.record = arena, name, record
         self.hidden, self.width = hidden, width
         dtype = arena.dtype
@@ -148,7 +148,7 @@ class LayerMemory:
         self.padded, self.row = whole_lines(hidden, dtype), row_stride(hidden, dtype)
         self.x_padded, self.x_row = whole_lines(width, dtype), row_stride(width, dtype)
         self.gates_row = row_stride(4 * self.padded, dtype)
-        record.fill(hidden=hidden, width=width, padded=self.padded, step=step, h_row=self.row, x_row=self.x_row,
+        record.fill(hidden=hidden, width=width, padded=self.padded, step=1, h_row=self.row, x_row=self.x_row,
              gates_row=self.gates_row)  # fmt: skip
         self._weights = record.setter("w_h", "w_h_row", "w_x", "w_x_row", "b_h", "b_x")
         self._gradients = record.setter("dw_h", "dw_h_row", "dw_x", "dw_x_row", "db_h", "db_x")
@@ -179,14 +179,17 @@ class LayerMemory:
         if backward:
             self.keep("d_table", vocabulary, self.gates_row)
 
-    def forward(self, plan: Plan | Room) -> None:
+    def forward(self, room: Room) -> None:
         """Room for a batch's activations."""
-        self.keep("gates", plan.positions, self.gates_row)
-        self.keep("h", plan.rows + plan.positions, self.row)
-        self.keep("c", plan.rows + plan.positions, self.row)
+        self.keep("gates", room.positions, self.gates_row)
+        self.keep("h", room.rows + room.positions, self.row)
+        self.keep("c", room.rows + room.positions, self.row)
 
-    def backward(self, plan: Plan | Room, inputs: bool, single: bool) -> None:
-        """Room for a batch's gradients; with `inputs`, the transposed input weights too."""
+    def backward(self, room: Room, inputs: bool, single: bool) -> None:
+        """Room for a batch's gradients; with `inputs`, the transposed input weights too.
+
+        The recurrent ones are not needed by a `single` row of many units (kernels/single.py).
+        """
         four = 4 * self.padded
         if single:
             self.keep("shares", 2, -(-self.padded // UNITS), self.row)
@@ -194,6 +197,6 @@ class LayerMemory:
             self.keep("backward_h", self.padded // self.line, four, self.line)
         if inputs:
             self.keep("backward_x", self.x_padded // self.line, four, self.line)
-        self.keep("dh", plan.positions, self.row)
-        self.keep("dc", plan.rows, self.row)
+        self.keep("dh", room.positions, self.row)
+        self.keep("dc", room.rows, self.row)
         self.keep("db_row", four)

@@ -25,7 +25,8 @@ from fastlstm.layout import (
 )
 from fastlstm.memory import aligned
 
-# Where hidden and cell states (B, H), or their gradients, are: contiguous rows. 0: they are zero, or not wanted.
+# Where hidden and cell states (B, H), or their gradients, are: contiguous rows. 0: they are zero; both 0 for results: they
+# are not wanted.
 Addresses = tuple[int, int]
 
 
@@ -48,7 +49,7 @@ class Workspace(Uncopied):
         record = Row(self.record)
         self.memory = LayerMemory(self.arena, "lstm", record, kind.hidden, kind.width)
         self.set_forward = record.setter(
-            "step", "packed", "order", "x_in", "out", "states_in", "carried", "h0_in", "c0_in", "h_n_out", "c_n_out",
+            "step", "packed", "order", "x_in", "out", "begin", "carried", "h0_in", "c0_in", "h_n_out", "c_n_out",
             "width_out"
         )  # fmt: skip
         self.set_backward = record.setter(
@@ -61,7 +62,8 @@ class Workspace(Uncopied):
 
     def reserve(self, plan: Plan, backward: bool, frozen: Frozen | None) -> None:
         """Room for a batch and the record that says where it is, unless the last batch's will do."""
-        use = backward, plan.single(self.kind.hidden), frozen
+        single = backward and plan.single(self.kind.hidden)
+        use = backward, single, frozen
         if use == self._use and plan.rows <= self._room.rows and plan.positions <= self._room.positions:
             return
         room = Room(max(plan.rows, self._room.rows), max(plan.positions, self._room.positions))
@@ -77,7 +79,7 @@ class Workspace(Uncopied):
         memory.forward(room)
         memory.record.fill(shares=0, backward_h=0, backward_x=0)
         if backward:
-            memory.backward(room, not self.kind.ids, use[1])
+            memory.backward(room, not self.kind.ids, single)
             self.dh0 = address(memory.keep("dh0", room.rows, memory.row))
         if not self.kind.ids:
             memory.keep("x", room.positions, memory.x_row)
@@ -126,7 +128,6 @@ class Frozen(Uncopied):
         for field in ("forward_h", "forward_x", "bias"):
             record[field] = own[field]
         record["table"] = own["table"] if ids else 0
-        record["packed"] = 1
 
 
 class Cache(Uncopied):

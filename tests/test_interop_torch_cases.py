@@ -100,6 +100,36 @@ def test_weights_that_do_not_fit(name, weight):
         layer(torch.zeros(5, 2, 3))
 
 
+@pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0", "bias_hh_l0"])
+def test_weights_on_another_device(name):
+    layer = LSTM(3, 4)
+    setattr(layer, name, torch.nn.Parameter(getattr(layer, name).to("meta")))
+    with pytest.raises(RuntimeError, match=r"on meta, .* on cpu"):
+        layer(torch.zeros(5, 2, 3))
+
+
+def test_a_weight_that_is_gone():
+    layer = LSTM(3, 4)
+    layer.weight_hh_l0 = None
+    with pytest.raises(RuntimeError, match="a weight is None"):
+        layer(torch.zeros(5, 2, 3))
+
+
+def test_lazily_negated_tensors():
+    torch.manual_seed(0)
+    layer, (x, h0, c0, dout) = (
+        LSTM(3, 4),
+        (torch.randn(5, 2, 3), *torch.randn(2, 1, 2, 4), torch.randn(5, 2, 4)),
+    )
+    found = []
+    for negated in (torch._neg_view, torch.neg):
+        inputs = [negated(t).requires_grad_() for t in (x, h0, c0)]
+        out, _ = layer(inputs[0], tuple(inputs[1:]))
+        found.append((out, *torch.autograd.grad(out, [*inputs, *layer.parameters()], negated(dout))))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_all_weights_too_small_for_the_states():
     layer = LSTM(3, 6)
     for name, weight in LSTM(3, 4).named_parameters():

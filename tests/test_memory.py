@@ -18,7 +18,7 @@ from networks import Sample, randomize
 from fastlstm import arena, optim, parameters, sequence, stream, workers
 from fastlstm.arena import Arena, row_stride, whole_lines
 from fastlstm.kernels.records import address
-from fastlstm.layout import Weights
+from fastlstm.layout import SPLIT, Weights
 from fastlstm.layout import place as place_of
 from fastlstm.lstm import addresses, lstm_forward, pack
 from fastlstm.memory import LINE, aligned
@@ -123,9 +123,11 @@ def check_padding(network: Network) -> None:
             seen.add(field)
         elif field == "shares":
             assert not array[..., a.hidden :].any(), name
+            seen.add(field)
         elif field in ("x", "dx"):
             assert not array[:, a.embedding :].any(), name
     assert {"h", "c", "dh", "dc"} <= seen
+    assert ("shares" in seen) == (a.hidden >= SPLIT)
 
 
 @DTYPES
@@ -201,6 +203,7 @@ def test_the_array_api_stays_within_the_callers_arrays(
             assert (np.where(real, 7, array) == 7).all()
         for array in (*finals[0], *states, *dw):
             assert np.isfinite(array).all()
+        assert np.array_equal(dw[2], dw[3])
     guards.check()
     zones.check()
     for array, before in zip(inputs, given, strict=True):

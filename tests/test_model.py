@@ -493,6 +493,19 @@ def test_a_frozen_network_packs_once_and_is_not_trained() -> None:
     network.step(large.ids, large.targets, optimizer, 0.1)
 
 
+def test_a_frozen_network_packs_once_for_any_number_of_rows() -> None:
+    rng = np.random.default_rng(0)
+    network = randomize(Network(Architecture(9, 256, 5)), rng)
+    writeable = network.parameters["lstm.0.W"][:]
+    network.frozen = True
+    ids = rng.integers(0, 9, (4, 3))
+    logits = network.forward(ids)[0]
+    network.forward(ids[:, :1])
+    writeable[...] = 0
+    for rows in (1, 3, 2):
+        np.testing.assert_allclose(network.forward(ids[:, :rows])[0], logits[:, :rows], atol=1e-5)
+
+
 def test_an_interrupted_reservation_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     network, sample = randomize(Network(Architecture(9, 20, 5)), rng), Sample(rng, 7, 30, 9, False)

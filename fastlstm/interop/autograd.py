@@ -46,10 +46,10 @@ def run(
     Of a packed batch, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
     weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None.
     """
-    dtype, D, B, x = x.dtype, len(weights) // 4, plan.rows, x.contiguous()
+    dtype, D, B, x = x.dtype, len(weights) // 4, plan.rows, _plain(x)
     (*rows, I), kind = x.shape, Kind(DTYPES[dtype], H, x.shape[-1], False)
     given = [_checked(weights[4 * d : 4 * d + 4], I, H, dtype) for d in range(D)]
-    h0, c0 = (s if s is None else s.contiguous() for s in (h0, c0))
+    h0, c0 = (s if s is None else _plain(s) for s in (h0, c0))
     out, h_n, c_n = x.new_empty((*rows, D * H)), x.new_empty((D, B, H)), x.new_empty((D, B, H))
     part, caches = H * x.itemsize, []
     for d in range(D):
@@ -78,9 +78,9 @@ class Layer(torch.autograd.Function):
         caches = _kept(*ctx.saved_tensors)
         needed, rows, D = ctx.needs_input_grad, ctx.rows, len(caches)
         (dtype, H, I, _), B = caches[0].workspace.kind, caches[0].plan.rows
-        dout = torch.zeros((*rows, D * H), dtype=TENSORS[dtype]) if dout is None else dout.contiguous()
+        dout = torch.zeros((*rows, D * H), dtype=TENSORS[dtype]) if dout is None else _plain(dout)
         new = dout.new_empty
-        dh_n, dc_n = (s if s is None else s.contiguous() for s in (dh_n, dc_n))
+        dh_n, dc_n = (s if s is None else _plain(s) for s in (dh_n, dc_n))
         dx = dh0 = dc0 = None
         if needed[1] or needed[2]:
             dh0, dc0 = new((D, B, H)), new((D, B, H))
@@ -120,13 +120,19 @@ class _Once(torch.autograd.Function):
 
 def _checked(weights: tuple[Tensor | None, ...], I: int, H: int, dtype: torch.dtype) -> list[Tensor | None]:
     """One direction's weights, contiguous and found to fit: the engine trusts what it gets."""
-    given = [w if w is None else w.contiguous() for w in weights]
-    for w, shape in zip(given, ((4 * H, I), (4 * H, H), (4 * H,), (4 * H,)), strict=True):
-        if w is not None and (w.shape != shape or w.dtype != dtype):
-            raise RuntimeError(
-                f"a weight is {w.dtype} {tuple(w.shape)}, hidden_size and input ask for {dtype} {shape}"
-            )
+    given = [w if w is None else _plain(w) for w in weights]
+    for n, (w, shape) in enumerate(zip(given, ((4 * H, I), (4 * H, H), (4 * H,), (4 * H,)), strict=True)):
+        if w is None and n > 1:
+            continue
+        if w is None or w.shape != shape or w.dtype != dtype or not w.is_cpu:
+            found = "None" if w is None else f"{w.dtype} {tuple(w.shape)} on {w.device}"
+            raise RuntimeError(f"a weight is {found}, hidden_size and input ask for {dtype} {shape} on cpu")
     return given
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The tensor as its memory alone tells it: rows without gaps, and no negation that is still to be done."""
+    return tensor.resolve_neg().contiguous()
 
 
 def _address(tensor: Tensor | None) -> int:

@@ -136,10 +136,9 @@ class LSTM(nn.LSTM):
             if layer and self.dropout:
                 x = nn.functional.dropout(x, self.dropout, self.training)
             of_layer = slice(layer * D, (layer + 1) * D)
-            if hx is None or self.num_layers == 1:
-                h0, c0 = hx or (None, None)
-            else:
-                h0, c0 = hx[0][of_layer], hx[1][of_layer]
+            h0, c0 = (None, None) if hx is None else (hx[0], hx[1])
+            if h0 is not None and c0 is not None and self.num_layers > 1:
+                h0, c0 = h0[of_layer], c0[of_layer]
             names = [name for four in self._all_weights[of_layer] for name in (*four, *no_bias)]
             weights = [own[name] if name in own else name and getattr(self, name) for name in names]
             x, h, c, *_ = layer_of(x, h0, c0, self.hidden_size, plan, self.threads, *weights)

@@ -52,18 +52,18 @@ LAYER = record(
     "key",  # of the layer's dropout mask
     "db_row",  # (4Hp)
     "shares",  # (2, atoms, Hp): what each atom's gates give to dh of a single row, instead of `backward_h`
-    # The arrays _in and _out are the caller's: (T, B, I) and (T, B, width_out), or (N, I) and (N, width_out); states (B, H).
+    # Of a call, in the order of the setters. Arrays of the caller's, read and written in place, are x_in and dx_out
+    # (T, B, I) or (N, I), out and dout (T, B, width_out) or (N, width_out), and the other _in and _out (B, H).
     "step",  # +1 forwards in time, -1 backwards
     "packed",  # whether the panels are packed already
     "order",  # int32 (B): the caller's row of each row; 0: the same, and x, out and their gradients hold positions
     "x_in", "out",
-    "states_in",  # whether initial states are still to be set
+    "begin",  # whether initial states are still to be set
     "carried",  # whether they are given (they are zero otherwise)
     "h0_in", "c0_in", "h_n_out", "c_n_out",
     "width_out",  # elements from one row of out to the next: more than H where two directions share it
     "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out",
-    "dx",  # (N, Ip): gradients of the inputs
-    "dh0",  # (B, Hp): gradients of the initial hidden states
+    "dx", "dh0",  # (N, Ip) and (B, Hp), the layer's own, where these gradients are asked for
 )  # fmt: skip
 
 HEAD = record(

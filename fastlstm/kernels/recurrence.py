@@ -49,7 +49,8 @@ def forward_step(batch, layer, s, first, last, unit, units, like):
 def backward_step(batch, layer, s, first, last, unit, units, like):
     """Step s backwards, for the rows first..last and so many units.
 
-    dh and dc become the gradients of the gates' arguments; those of the step after are complete.
+    The gates become the gradients of their arguments, and dc that of the cell states before; those of the step after
+    are complete. A single row of many units takes dh from shares that the step after has left, and leaves its own.
     """
     gates, c = pointer(layer.gates, like), pointer(layer.c, like)
     dh, dc = at(pointer(layer.dh, like), unit), at(pointer(layer.dc, like), unit)

@@ -58,7 +58,7 @@ def last_step(batch, layer, r, t):
 @inner
 def take_states(batch, layer, first, last, unit, units, like):
     """The initial states."""
-    for r in range(first, last if layer.states_in else first):
+    for r in range(first, last if layer.begin else first):
         take_row(layer, layer.h, layer.h0_in, r, unit, units, like)
         take_row(layer, layer.c, layer.c0_in, r, unit, units, like)
 
