@@ -192,7 +192,7 @@ class LayerMemory:
         """
         four = 4 * self.padded
         if single:
-            self.keep("shares", 2, -(-self.padded // UNITS), self.row)
+            self.keep("shares", -(-self.padded // UNITS), 2, self.row)
         else:
             self.keep("backward_h", self.padded // self.line, four, self.line)
         if inputs:

@@ -18,7 +18,7 @@ import numpy as np
 from fastlstm.errors import FastLSTMError
 from fastlstm.kernels.records import address
 from fastlstm.layout import fused_weights, place
-from fastlstm.sequence import Cache, Frozen, Kind, backward, forward, sorted_plan
+from fastlstm.sequence import Addresses, Cache, Frozen, Kind, backward, forward, sorted_plan
 
 
 class Gradients(NamedTuple):
@@ -65,7 +65,7 @@ def checked(array: Any, name: str, shape: tuple[int, ...], dtype: np.dtype) -> n
     return np.ascontiguousarray(array)
 
 
-def addresses(states: Iterable[np.ndarray | None]) -> tuple[int, int]:
+def addresses(states: Iterable[np.ndarray | None]) -> Addresses:
     """Where two arrays are; 0 for none."""
     h, c = states
     return address(h), address(c)

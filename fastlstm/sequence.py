@@ -138,8 +138,6 @@ class Cache(Uncopied):
     ) -> None:
         self.workspace, self.plan, self.order, self.ids = workspace, plan, order, ids
         self.dtype, self.hidden, self.width, _ = workspace.kind
-        # The row of the caller's that each row is; None where the caller's rows are the positions.
-        self.rows = None if order is None else order.astype(np.int32)
         # The backward pass writes over the gates; a second one has them computed again.
         self.spent = False
         # One backward pass at a time.
@@ -169,10 +167,10 @@ class Cache(Uncopied):
 
 
 def sorted_plan(steps: int, rows: int, lengths: np.ndarray | None) -> tuple[Plan, np.ndarray | None]:
-    """The plan of a padded batch, and the order of its rows by falling length where not all are full."""
+    """The plan of a padded batch, and the order (B,), int32, of its rows by falling length where not all are full."""
     if lengths is None:
         return full_plan(steps, rows), None
-    order = np.argsort(-lengths, kind="stable")
+    order = np.argsort(-lengths, kind="stable").astype(np.int32)
     return ragged_plan(steps, lengths[order]), order
 
 
@@ -209,11 +207,11 @@ def forward(
     workspace.reserve(plan, keep_cache, lent)
     if lent is None:
         workspace.memory.weights(weights.weights if isinstance(weights, Frozen) else weights)
-    step, order_, carried = -1 if reverse else 1, address(cache.rows), initial != (0, 0)
+    step, rows, carried = -1 if reverse else 1, address(order), initial != (0, 0)
     workspace.set_forward(
         step,
         lent is not None,
-        order_,
+        rows,
         x if ids is None else 0,
         out.address,
         1,
@@ -226,7 +224,7 @@ def forward(
     if not keep_cache:
         return None
     # The panels now hold what the backward pass needs of the weights; nothing of the caller's is read or written again.
-    workspace.set_forward(step, 1, order_, 0, 0, 0, carried, 0, 0, 0, 0, 0)
+    workspace.set_forward(step, 1, rows, 0, 0, 0, carried, 0, 0, 0, 0, 0)
     return cache
 
 

@@ -51,7 +51,7 @@ LAYER = record(
     "dropped",  # (N, Hp): the outputs after dropout
     "key",  # of the layer's dropout mask
     "db_row",  # (4Hp)
-    "shares",  # (2, atoms, Hp): what each atom's gates give to dh of a single row, instead of `backward_h`
+    "shares",  # (atoms, 2, Hp): what each atom's gates give to dh of a single row, instead of `backward_h`
     # Of a call, in the order of the setters. Arrays of the caller's, read and written in place, are x_in and dx_out
     # (T, B, I) or (N, I), out and dout (T, B, width_out) or (N, width_out), and the other _in and _out (B, H).
     "step",  # +1 forwards in time, -1 backwards

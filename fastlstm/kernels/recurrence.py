@@ -63,7 +63,7 @@ def backward_step(batch, layer, s, first, last, unit, units, like):
     position = start[t] + first
     goes_on = min(rows, active_rows(batch, after, first, last))
     if goes_on and layer.shares:
-        add_shares(layer, at(pointer(layer.dh, like), position * layer.h_row), s - 1, unit, units, like)
+        add_shares(layer, at(dh, position * layer.h_row), s - 1, unit, units, like)
     elif goes_on:
         product(at(dh, position * layer.h_row), layer.h_row,
                 at(gates, (start[after] + first) * layer.gates_row), layer.gates_row, 1,
@@ -93,7 +93,7 @@ def start_gradient(batch, layer, first, last, unit, units, like):
             if layer.shares:
                 for u in range(units):
                     dh0[u] = 0
-                add_shares(layer, at(dh0, -unit), batch.steps - 1 - s, unit, units, like)
+                add_shares(layer, dh0, batch.steps - 1 - s, unit, units, like)
                 continue
             product(dh0, layer.h_row, at(gates, (start[t] + first + low) * layer.gates_row), layer.gates_row, 1,
                     at(pointer(layer.backward_h, like), 4 * layer.padded * unit), across, 4 * layer.padded * across,

@@ -16,8 +16,7 @@ from fastlstm.simd.routines import add, fold
 @inner
 def share(layer, s, unit, like):
     """Where the share that these units leave at step s backwards is; neighbouring steps have different places."""
-    atoms = -(-layer.padded // UNITS)
-    return at(pointer(layer.shares, like), (s % 2 * atoms + unit // UNITS) * layer.h_row)
+    return at(pointer(layer.shares, like), (unit // UNITS * 2 + s % 2) * layer.h_row)
 
 
 @inner
@@ -32,4 +31,4 @@ def leave_share(layer, d_gates, s, unit, units, like):
 def add_shares(layer, dh, s, unit, units, like):
     """dh of so many units += all shares that step s backwards has left."""
     for first in range(0, layer.padded, UNITS):
-        add(at(dh, unit), at(share(layer, s, first, like), unit), units)
+        add(dh, at(share(layer, s, first, like), unit), units)
