@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
-from fastlstm.corpus import embedded_names
+from fastlstm.data.names import embedded_names
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.engine.workers import thread_count
 from fastlstm.interop.torch import accelerate
-from fastlstm.vocabulary import Vocabulary
-from fastlstm.workers import thread_count
 
 BATCH = 128
 

@@ -80,9 +80,9 @@ def own(graph: bool) -> str:
     """Microseconds of the module's own part of such a call: without PyTorch's module and graph, and without our programs."""
     import torch
 
-    from fastlstm import workers
+    from fastlstm.engine import workers
+    from fastlstm.engine.layout import full_plan
     from fastlstm.interop.autograd import Layer, run
-    from fastlstm.layout import full_plan
 
     weights, context = list(torch.nn.LSTM(1, 1).parameters()), Context()
     x, dout, plan = torch.zeros(1, 1, 1), torch.ones(1, 1, 1), full_plan(1, 1)

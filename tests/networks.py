@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm import reference
-from fastlstm.engine import dropout_threshold, layer_keys
-from fastlstm.model import Architecture, Network, State
+from fastlstm.network import reference
+from fastlstm.network.architecture import Architecture, State
+from fastlstm.network.model import Network
+from fastlstm.network.program import dropout_threshold, layer_keys
 
 # Relative to an array's largest entry.
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}

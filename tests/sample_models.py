@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm import reference
-from fastlstm.model import Architecture, Network
-from fastlstm.vocabulary import Vocabulary
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.network import reference
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.model import Network
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15

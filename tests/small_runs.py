@@ -6,10 +6,11 @@ import random
 from pathlib import Path
 from typing import Any
 
-from fastlstm.corpus import Names, Text
-from fastlstm.feeds import feed
-from fastlstm.options import Options
-from fastlstm.training import Session
+from fastlstm.data.names import Names
+from fastlstm.data.texts import Text
+from fastlstm.training.building import make_feed
+from fastlstm.training.options import Options
+from fastlstm.training.session import Session
 
 SIZES: dict[str, Any] = {"hidden": 8, "embedding": 4, "batch_size": 4}
 
@@ -35,7 +36,7 @@ def session(kind: str = "names", **options: Any) -> Session:
     if "steps" in options or "minutes" in options:
         del defaults["epochs"]
     resolved = Options(**{**defaults, **options}).resolve(kind, len(data))
-    return Session(feed(data, resolved), resolved)
+    return Session(make_feed(data, resolved), resolved)
 
 
 def write_data(folder: Path, kind: str = "names") -> Path:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from importlib import resources
 
-from fastlstm.corpus import embedded_names, read_names
+from fastlstm.data.names import embedded_names, read_names
 
-ASSETS = resources.files("fastlstm") / "assets"
+ASSETS = resources.files("fastlstm.data") / "assets"
 
 
 def test_the_file_is_small_sorted_and_without_duplicates():

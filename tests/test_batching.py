@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlstm.batching import Batch, NameBatches, TextStreams, split_names, split_text
-from fastlstm.corpus import Names
+from fastlstm.data.batching import Batch, NameBatches, TextStreams, split_names, split_text
+from fastlstm.data.names import Names
+from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
-from fastlstm.vocabulary import Vocabulary
 
 NAMES = st.lists(st.text("abcß子🚀", min_size=1, max_size=9), min_size=1, max_size=40)
 

@@ -22,9 +22,9 @@ from fastlstm.benchmark.peers.numpy_ import Peer as Vectorised
 from fastlstm.benchmark.plot import check, plot
 from fastlstm.benchmark.run import Bench, Measurement, Row, Settings
 from fastlstm.benchmark.shapes import SAMPLING, SHAPES, Shape, Workload, make_workload, positions, real_mask
-from fastlstm.cli import main
 from fastlstm.commands import bench_
-from fastlstm.corpus import Names
+from fastlstm.commands.cli import main
+from fastlstm.data.names import Names
 from fastlstm.errors import FastLSTMError
 
 NAMES = Names([start + end for start in ("a", "bo", "cy", "dor", "ed") for end in ("", "a", "lin", "bert")])

@@ -9,7 +9,7 @@ import pytest
 from small_runs import SIZES, some_names, some_text
 
 import fastlstm as fl
-from fastlstm.runs import Run
+from fastlstm.training.runs import Run
 
 NAMES = {**SIZES, "epochs": 4, "seed": 3}
 TEXT = {**SIZES, "window": 8, "steps": 30, "seed": 3}

@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from fastlstm import checkpoint
-from fastlstm.checkpoint import (
+from fastlstm.data.files import write_atomically
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.errors import FastLSTMError
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.model import Network
+from fastlstm.training import model_file as checkpoint
+from fastlstm.training.model_file import (
     FORMAT_VERSION,
     METADATA_KEY,
     load_arrays,
     load_facts,
     load_model,
     save_model,
-    write_atomically,
 )
-from fastlstm.errors import FastLSTMError
-from fastlstm.model import Architecture, Network
-from fastlstm.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("abß子🙂", boundary=True)
 

@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from sample_models import small_model
 
-from fastlstm.checkpoint import save_model
-from fastlstm.cli import main
-from fastlstm.names import Names
-from fastlstm.novelty import write_index
-from fastlstm.sampling import generate
-from fastlstm.scoring import beam, score
+from fastlstm.commands.cli import main
+from fastlstm.data.names import Names
+from fastlstm.data.novelty import write_index
+from fastlstm.generation.sampling import generate
+from fastlstm.generation.scoring import beam, score
+from fastlstm.training.model_file import save_model
 
 TRAINING = ["a", "ab", "cab", "cab", "b"]
 
@@ -229,7 +229,7 @@ def test_missing_models_and_indexes_are_named(folder: Path, text_run: Path, tmp_
 def test_sampling_starts_without_the_heavy_packages(run: Path) -> None:
     heavy = ("matplotlib", "torch", "pandas", "tqdm")
     program = (
-        "import sys; from fastlstm.cli import main\n"
+        "import sys; from fastlstm.commands.cli import main\n"
         f"main(['sample', {str(run)!r}, '--seed', '1', '-n', '1'], standalone_mode=False)\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from small_runs import some_names, write_data
 
-from fastlstm import cli, runs
-from fastlstm.options import Options
+from fastlstm.commands import cli
+from fastlstm.training import runs
+from fastlstm.training.options import Options
 
 SMALL = "--hidden 8 --embedding 4 --batch-size 4 --window 8 --threads 1".split()  # noqa: SIM905
 
@@ -267,7 +268,7 @@ def test_without_matplotlib_plot_says_what_to_install(trained, monkeypatch):
 
 
 def test_a_closed_pipe_ends_quietly(trained):
-    script = "from fastlstm.cli import main; main()"
+    script = "from fastlstm.commands.cli import main; main()"
     words = [sys.executable, "-c", script, "info", str(trained), "--json"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
@@ -279,14 +280,14 @@ def test_interrupts_outside_of_training_are_one_line(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastlstm.feeds.open_data", interrupted)
+    monkeypatch.setattr("fastlstm.training.building.open_data", interrupted)
     result = run("train", "x.csv", code=130)
     assert result.stderr.strip() == "fastlstm: interrupted"
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported():
     script = (
-        "import sys; from fastlstm.cli import main; main(['train', '--help'], standalone_mode=False);"
+        "import sys; from fastlstm.commands.cli import main; main(['train', '--help'], standalone_mode=False);"
         "print(sorted({'numpy', 'numba', 'matplotlib', 'torch', 'tqdm'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", script], text=True).splitlines()[-1] == "[]"

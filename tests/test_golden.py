@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlstm import reference
-from fastlstm.model import Architecture, Network
-from fastlstm.optim import Optimizer, OptimizerConfig
+from fastlstm.network import reference
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.model import Network
+from fastlstm.network.optim import Optimizer, OptimizerConfig
 
 ARCHITECTURE = Architecture(
     vocabulary=7, hidden=5, embedding=3, layers=2, learned_state=True, forget_bias=0.0, dtype="float64"

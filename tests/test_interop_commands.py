@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from peers import require
 from test_interop_weights import CHARACTERS, model, same
 
-from fastlstm.checkpoint import load_model, save_model
-from fastlstm.cli import main
+from fastlstm.commands.cli import main
+from fastlstm.training.model_file import load_model, save_model
 
 
 def fastlstm(*arguments):

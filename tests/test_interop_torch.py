@@ -223,7 +223,7 @@ def test_threads_reach_the_engine(monkeypatch):
 def test_without_pytorch_the_extra_is_named():
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "import fastlstm, fastlstm.cli, fastlstm.interop.weights, fastlstm.interop.keras\n"
+        "import fastlstm, fastlstm.commands.cli, fastlstm.interop.weights, fastlstm.interop.keras\n"
         "try:\n    import fastlstm.interop.torch\n"
         "except ImportError as error:\n    print(error)\n"
     )

@@ -9,11 +9,12 @@ import pytest
 from peers import require
 from safetensors.numpy import load_file, save_file
 
-from fastlstm.checkpoint import Model, save_model
+from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.interop.weights import from_state_dict, read_torch, to_state_dict, write_torch
-from fastlstm.model import Architecture, Network
-from fastlstm.vocabulary import Vocabulary
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.model import Network
+from fastlstm.training.model_file import Model, save_model
 
 CHARACTERS = "abcdef"
 ARCHITECTURES = [

@@ -10,12 +10,12 @@ import pytest
 from guards import Guards
 from networks import random_bits
 
-from fastlstm.engine import dropout_threshold, layer_keys
-from fastlstm.kernels import dropout, product, tickets
-from fastlstm.kernels.compile import kernel
-from fastlstm.layout import full_plan, group_bounds, ragged_plan
-from fastlstm.simd.memory import pointer
-from fastlstm.simd.target import target
+from fastlstm.engine.kernels import dropout, product, tickets
+from fastlstm.engine.kernels.compile import kernel
+from fastlstm.engine.layout import full_plan, group_bounds, ragged_plan
+from fastlstm.engine.simd.memory import pointer
+from fastlstm.engine.simd.target import target
+from fastlstm.network.program import dropout_threshold, layer_keys
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 ROUNDING = {"float32": 1e-6, "float64": 1e-14}

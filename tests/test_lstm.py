@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import close
 
-from fastlstm import reference
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import Gradients, lstm_backward, lstm_forward, lstm_step, pack
+from fastlstm.network import reference
+from fastlstm.network.lstm import Gradients, lstm_backward, lstm_forward, lstm_step, pack
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

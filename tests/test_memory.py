@@ -15,15 +15,18 @@ import pytest
 from guards import FILL, Guards
 from networks import Sample, randomize
 
-from fastlstm import arena, optim, parameters, sequence, stream, workers
-from fastlstm.arena import Arena, row_stride, whole_lines
-from fastlstm.kernels.records import address
-from fastlstm.layout import SPLIT, Weights
-from fastlstm.layout import place as place_of
-from fastlstm.lstm import addresses, lstm_forward, pack
-from fastlstm.memory import LINE, aligned
-from fastlstm.model import Architecture, Network
-from fastlstm.optim import Optimizer, OptimizerConfig
+from fastlstm.engine import arena, parameters, sequence, workers
+from fastlstm.engine.arena import Arena, row_stride, whole_lines
+from fastlstm.engine.kernels.records import address
+from fastlstm.engine.layout import SPLIT, Weights
+from fastlstm.engine.layout import place as place_of
+from fastlstm.engine.memory import LINE, aligned
+from fastlstm.generation import stream
+from fastlstm.network import optim
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.lstm import addresses, lstm_forward, pack
+from fastlstm.network.model import Network
+from fastlstm.network.optim import Optimizer, OptimizerConfig
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 ZONE = 4096
@@ -116,7 +119,7 @@ def test_a_network_stays_within_its_arrays(name: str, dtype: str, zones: Zones) 
 def check_padding(network: Network) -> None:
     """What lies past the real units of a row is zero after any number of batches."""
     a, seen = network.architecture, set()
-    for name, array in network._engine.arena.arrays.items():
+    for name, array in network._program.arena.arrays.items():
         field = name.rsplit(".", 1)[-1]
         if field in ("h", "c", "dh", "dc", "dh0", "dropped"):
             assert not array[:, a.hidden :].any(), name
@@ -233,7 +236,7 @@ def test_a_copied_state_goes_on_alone() -> None:
     assert np.array_equal(stream.step(again, [1, 2, 3]), logits)
     for one, other in zip(stream.step(state, [4, 4, 4]), stream.step(again, [4, 4, 4]), strict=True):
         assert np.array_equal(one, other)
-    for holder in (state.rows, state.frozen, network._engine):
+    for holder in (state.rows, state.frozen, network._program):
         with pytest.raises(TypeError, match="cannot be copied or pickled"):
             copy.deepcopy(holder)
 

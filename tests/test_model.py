@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Sample, close, expect, mask, randomize
 
-from fastlstm.engine import Engine, layer_keys
 from fastlstm.errors import FastLSTMError
-from fastlstm.model import Architecture, Network, State
-from fastlstm.optim import Optimizer, OptimizerConfig
+from fastlstm.network.architecture import Architecture, State
+from fastlstm.network.model import Network
+from fastlstm.network.optim import Optimizer, OptimizerConfig
+from fastlstm.network.program import Program, layer_keys
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
@@ -516,7 +517,7 @@ def test_an_interrupted_reservation_is_made_anew(monkeypatch: pytest.MonkeyPatch
 
     for method in ("_reserve_layer", "_reserve_head"):
         with monkeypatch.context() as patch:
-            patch.setattr(Engine, method, interrupt)
+            patch.setattr(Program, method, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 network.forward(sample.ids)
     assert np.array_equal(network.forward(sample.ids)[0], twin.forward(sample.ids)[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fastlstm.cli import main
+from fastlstm.commands.cli import main
 from fastlstm.notebooks.soliloquy import SOLILOQUY
 
 

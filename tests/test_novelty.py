@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastlstm.data.names import Names
+from fastlstm.data.novelty import comparable, read_avoided, read_index, read_lines, write_index
 from fastlstm.errors import FastLSTMError
-from fastlstm.names import Names
-from fastlstm.novelty import comparable, read_avoided, read_index, read_lines, write_index
 
 NAME = st.text(
     st.characters(exclude_characters="\n\0", exclude_categories=["Cs", "Zs", "Cc"]), min_size=1, max_size=8

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastlstm.engine.kernels.optimizer import PIECE
+from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
-from fastlstm.kernels.optimizer import PIECE
-from fastlstm.optim import Optimizer, OptimizerConfig
-from fastlstm.parameters import Parameters
+from fastlstm.network.optim import Optimizer, OptimizerConfig
 
 # Sizes that end within, on and after a piece of the buffer; the last name is a matrix, so it decays.
 SHAPES = {"embedding": (3, 2), "lstm.0.b": (PIECE + 1,), "h0": (1, 16), "head.W": (5, PIECE // 5 * 2)}

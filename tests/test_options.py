@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.options import Options, flag
+from fastlstm.training.options import Options, flag
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from peers import require
 
 import fastlstm
-from fastlstm.cli import COMMANDS, main
+from fastlstm.commands.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {
@@ -70,7 +70,7 @@ def test_installed_files_are_the_sources_files() -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert installed == sources
-    assert {"fastlstm/py.typed", "fastlstm/assets/names.csv"} <= sources
+    assert {"fastlstm/py.typed", "fastlstm/data/assets/names.csv"} <= sources
 
 
 @pytest.mark.parametrize("name", ["", *COMMANDS])
@@ -93,9 +93,7 @@ def test_import_is_light() -> None:
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_light(command: str) -> None:
-    run = (
-        f"from fastlstm.cli import main\ntry: main([*{command!r}.split(), '--help'])\nexcept SystemExit: pass"
-    )
+    run = f"from fastlstm.commands.cli import main\ntry: main([*{command!r}.split(), '--help'])\nexcept SystemExit: pass"
     assert imports_of(run) <= {"numpy", "safetensors", "tqdm"}
 
 
@@ -138,7 +136,9 @@ def test_public_names_are_there() -> None:
 def test_every_module_can_be_imported() -> None:
     """In a process of its own; without the peers, those modules alone may fail that say which they need."""
     modules = sorted(module.name for module in pkgutil.walk_packages(fastlstm.__path__, "fastlstm."))
-    assert {"fastlstm.benchmark.peers.jax_", "fastlstm.interop.torch", "fastlstm.cli"} <= set(modules)
+    assert {"fastlstm.benchmark.peers.jax_", "fastlstm.interop.torch", "fastlstm.commands.cli"} <= set(
+        modules
+    )
     program = f"""
 import importlib
 for name in {modules!r}:

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from networks import close, randomize
 from peers import require
 
-from fastlstm.lstm import lstm_backward, lstm_forward
-from fastlstm.model import Architecture, Network
-from fastlstm.optim import Optimizer, OptimizerConfig
-from fastlstm.parameters import Parameters
+from fastlstm.engine.parameters import Parameters
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.lstm import lstm_backward, lstm_forward
+from fastlstm.network.model import Network
+from fastlstm.network.optim import Optimizer, OptimizerConfig
 
 torch = require("torch")
 torch.set_num_threads(1)

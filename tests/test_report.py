@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fastlstm.novelty import NameIndex
-from fastlstm.report import compare, picture, rows, table
+from fastlstm.data.novelty import NameIndex
+from fastlstm.generation.report import compare, picture, rows, table
 
 DRAWN = ["anna", "eve", "bo", "eve", "eve", "Å"]
 TRAINING = NameIndex({"anna": 3, "bob": 2, "eva": 1, "bo": 2})

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from small_runs import write_data
 
-from fastlstm import runs
-from fastlstm.feeds import feed, open_data
-from fastlstm.options import Options
-from fastlstm.runs import Run
-from fastlstm.training import Session
+from fastlstm.training import runs
+from fastlstm.training.building import make_feed, open_data
+from fastlstm.training.options import Options
+from fastlstm.training.runs import Run
+from fastlstm.training.session import Session
 
 TIMES = ("characters_per_second", "seconds")  # columns that two equal runs need not share
 
@@ -57,7 +57,7 @@ def start(folder, out, **options):
     given = Options(**{**small, "checkpoint_seconds": 1e9, **options})
     read = open_data(data, given)
     resolved = given.resolve(options["kind"], len(read))
-    return Run.create(Session(feed(read, resolved), resolved), str(data), out)
+    return Run.create(Session(make_feed(read, resolved), resolved), str(data), out)
 
 
 def left(folder):
@@ -69,7 +69,7 @@ def left(folder):
 
 
 def arrays(folder):
-    from fastlstm.checkpoint import load_arrays
+    from fastlstm.training.model_file import load_arrays
 
     found, facts = load_arrays(folder / "checkpoint.safetensors")
     position = {k: v for k, v in facts["position"].items() if "seconds" not in k}
@@ -102,7 +102,7 @@ def test_interrupted_anywhere_and_resumed_is_the_same_run(tmp_path, monkeypatch,
     assert left(tmp_path / "whole") == left(tmp_path / "broken")
 
 
-COMMAND = [sys.executable, "-c", "from fastlstm.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from fastlstm.commands.cli import main; main()"]
 
 
 def command(folder, *words):

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 from small_runs import session, some_names, write_data
 
-from fastlstm import __version__, runs
-from fastlstm.checkpoint import load_arrays, load_facts, load_model
-from fastlstm.corpus import Names
+from fastlstm import __version__
+from fastlstm.data.names import Names
+from fastlstm.data.novelty import read_index
 from fastlstm.errors import FastLSTMError
-from fastlstm.feeds import feed, open_data
-from fastlstm.folders import COLUMNS, cut, new_folder
-from fastlstm.model import Metrics, Network
-from fastlstm.novelty import read_index
-from fastlstm.options import Options
-from fastlstm.plots import draw_runs, read_metrics
-from fastlstm.runs import Run
-from fastlstm.training import Diverged, Session
+from fastlstm.network.model import Metrics, Network
+from fastlstm.training import runs
+from fastlstm.training.building import make_feed, open_data
+from fastlstm.training.evaluation import evaluate_held_out
+from fastlstm.training.folders import COLUMNS, cut, new_folder
+from fastlstm.training.model_file import load_arrays, load_facts, load_model
+from fastlstm.training.options import Options
+from fastlstm.training.plots import draw_runs, read_metrics
+from fastlstm.training.runs import Run
+from fastlstm.training.session import Diverged, Session
 
 
 def finish(run):
@@ -56,7 +58,7 @@ def create(data, out, **options):
     given = Options(**{**small, **options})
     read = open_data(data, given)
     resolved = given.resolve("names", len(read))
-    return Run.create(Session(feed(read, resolved), resolved), str(data), out)
+    return Run.create(Session(make_feed(read, resolved), resolved), str(data), out)
 
 
 def rows(folder):
@@ -86,7 +88,7 @@ def test_what_a_finished_run_holds(tmp_path, data):
     best = min((r for r in reports if r.validation), key=lambda r: r.validation.loss)
     assert model.extra["step"] == best.step
     assert model.extra["validation"]["loss"] == best.validation.loss
-    assert run.session.feed.evaluate(model.network) == best.validation
+    assert evaluate_held_out(model.network, run.session.feed) == best.validation
     config = json.loads((run.folder / "config.json").read_text())
     assert config["steps_done"] == config["total_steps"] == run.session.total
     assert config["options"]["hidden"] == 8

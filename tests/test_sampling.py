@@ -17,13 +17,13 @@ from sample_models import (
 )
 from scipy.stats import chisquare
 
-from fastlstm.drawing import Rules, pick, stream_keys, uniforms
+from fastlstm.data.novelty import NameIndex
+from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
-from fastlstm.novelty import NameIndex
-from fastlstm.request import Request
-from fastlstm.sampling import generate, stream
-from fastlstm.stream import start, step
-from fastlstm.vocabulary import Vocabulary
+from fastlstm.generation.drawing import Rules, pick, stream_keys, uniforms
+from fastlstm.generation.request import Request
+from fastlstm.generation.sampling import generate, stream
+from fastlstm.generation.stream import start, step
 
 DRAWS = 1_000_000
 CONTROLS = [

@@ -9,7 +9,7 @@ import pytest
 from peers import require
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.schedules import KINDS, Schedule
+from fastlstm.training.schedules import KINDS, Schedule
 
 
 def test_constant_warms_up_linearly_to_the_peak():

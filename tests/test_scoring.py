@@ -8,7 +8,7 @@ import pytest
 from sample_models import naive_logits, naive_names, naive_probabilities, small_model
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.scoring import beam, score
+from fastlstm.generation.scoring import beam, score
 
 
 def naive_logprob(model: Any, name: str) -> float:
@@ -41,7 +41,7 @@ def test_batches_of_scores_change_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     model = small_model(layers=2)
     names = ["abcabcabca", "a", "bc", "ccb", "abcab"]
     whole = score(model, names)
-    monkeypatch.setattr("fastlstm.scoring.BATCH", 2)
+    monkeypatch.setattr("fastlstm.generation.scoring.BATCH", 2)
     assert score(model, names) == whole
 
 

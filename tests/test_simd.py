@@ -13,10 +13,10 @@ import pytest
 from guards import Guards
 from llvmlite import ir
 
-from fastlstm.simd import functions, library
-from fastlstm.simd.target import target
-from fastlstm.simd.tiles import size_name, sizes
-from fastlstm.simd.vector import INDEX, POINTER, Code, Vector, symbol
+from fastlstm.engine.simd import functions, library
+from fastlstm.engine.simd.target import target
+from fastlstm.engine.simd.tiles import size_name, sizes
+from fastlstm.engine.simd.vector import INDEX, POINTER, Code, Vector, symbol
 
 BITS = pytest.mark.parametrize("bits", [32, 64])
 DTYPES = {32: np.dtype(np.float32), 64: np.dtype(np.float64)}

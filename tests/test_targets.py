@@ -16,9 +16,9 @@ import llvmlite.binding as llvm
 import pytest
 
 import fastlstm
-from fastlstm.simd import library
-from fastlstm.simd.target import Target, target, target_of
-from fastlstm.simd.tiles import size_name, sizes
+from fastlstm.engine.simd import library
+from fastlstm.engine.simd.target import Target, target, target_of
+from fastlstm.engine.simd.tiles import size_name, sizes
 
 PACKAGE = Path(fastlstm.__file__).parent
 TESTS = Path(__file__).parent
@@ -142,7 +142,7 @@ CHOSEN = [
 ]
 RUN = """
 import sys, pytest
-from fastlstm.simd.target import features, target
+from fastlstm.engine.simd.target import features, target
 print("lanes", target(32).lanes, target(64).lanes, features()[1])
 sys.exit(pytest.main(["-o", "addopts=", "-q", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """
@@ -179,9 +179,9 @@ def forced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
 # Kept code
 
 SCRIPT = """
-from fastlstm.kernels.optimizer import update_program
-from fastlstm.optim import Optimizer, OptimizerConfig
-from fastlstm.parameters import Parameters
+from fastlstm.engine.kernels.optimizer import update_program
+from fastlstm.network.optim import Optimizer, OptimizerConfig
+from fastlstm.engine.parameters import Parameters
 p = Parameters({"W": (4, 4)}, "float32")
 g = p.like()
 p.flat[:] = g.flat[:] = 1
@@ -218,10 +218,16 @@ def test_compiled_code_is_kept_until_a_source_changes(tmp_path: Path) -> None:
     assert run_copy(tmp_path) == (0.5, 0)
     assert run_copy(tmp_path) == (0.5, 1)
     # A routine of the library, in a file that no kernel is in.
-    change(package / "simd" / "routines.py", "- rate * mean, p, i)", "- rate * (mean + mean), p, i)")
+    change(
+        package / "engine" / "simd" / "routines.py", "- rate * mean, p, i)", "- rate * (mean + mean), p, i)"
+    )
     assert run_copy(tmp_path) == (0.0, 0)
     # A function that is compiled into its callers.
-    change(package / "kernels" / "optimizer.py", "numbers[MOMENTUM], rate\n", "numbers[MOMENTUM], 3 * rate\n")
+    change(
+        package / "engine" / "kernels" / "optimizer.py",
+        "numbers[MOMENTUM], rate\n",
+        "numbers[MOMENTUM], 3 * rate\n",
+    )
     assert run_copy(tmp_path) == (-2.0, 0)
     libraries, programs = list(package.rglob("fastlstm-32-*")), list(package.rglob("*.nbc"))
     assert [file.suffix for file in libraries] == [".o"]
@@ -234,7 +240,7 @@ def test_without_a_folder_for_compiled_code(tmp_path: Path) -> None:
     nowhere = tmp_path / "a file"
     nowhere.touch()
     for room in ("kernels", "simd"):
-        (package / room / "__pycache__").touch()
+        (package / "engine" / room / "__pycache__").touch()
     folders = {name: str(nowhere) for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA", "NUMBA_CACHE_DIR")}
     assert run_copy(tmp_path, **folders) == (0.5, 0)
     assert not list(tmp_path.rglob("*.nb?")) + list(tmp_path.rglob("*.o"))

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from small_runs import session, some_names, some_text
 
-from fastlstm import budget
-from fastlstm.corpus import Names, Text
+from fastlstm.data.names import Names
+from fastlstm.data.opening import as_data
+from fastlstm.data.texts import Text
 from fastlstm.errors import FastLSTMError
-from fastlstm.feeds import Scores, Tally, as_data, evaluate_names, evaluate_text, feed, open_data
-from fastlstm.model import Metrics, Network, State
-from fastlstm.options import Options
-from fastlstm.training import Diverged, train
+from fastlstm.network.architecture import State
+from fastlstm.network.model import Metrics, Network
+from fastlstm.training import budget
+from fastlstm.training import session as session_module
+from fastlstm.training.building import make_feed, make_network, make_optimizer, open_data
+from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out, evaluate_names, evaluate_text
+from fastlstm.training.options import Options
+from fastlstm.training.session import Diverged, train
 
 
 def naive(session):
     """The same run written out: every epoch, every batch, one step after another."""
-    network, feed = session.new_network(), session.feed
-    optimizer, step, losses = session.new_optimizer(network), 0, []
+    feed = session.feed
+    network = make_network(session.options, session.vocabulary)
+    optimizer, step, losses = make_optimizer(session.options, network), 0, []
     for epoch in itertools.count():
         state = None
         for batch in feed.batches(epoch, 0):
@@ -80,7 +87,7 @@ def test_training_scores_are_means_since_the_last_validation():
 def test_validation_scores_are_those_of_the_network_at_that_step():
     s = session("text", steps=7, validate_every=7)
     *_, last = train(s)
-    assert last.validation == s.feed.evaluate(s.network)
+    assert last.validation == evaluate_held_out(s.network, s.feed)
     assert last.best
     assert (s.position.best_step, s.position.best) == (7, last.validation)
 
@@ -101,7 +108,9 @@ def test_without_validation_the_newest_weights_are_the_best():
 def test_patience_ends_a_run_that_no_longer_improves(monkeypatch):
     s = session(epochs=9, patience=3)
     losses = iter([3.0, 2.0, 2.5, 1.9, 2.0, 1.9, 2.1, 0.1])
-    monkeypatch.setattr(s.feed, "evaluate", lambda network: Scores(next(losses), 0.5, 10))
+    monkeypatch.setattr(
+        session_module, "evaluate_held_out", lambda network, feed: Scores(next(losses), 0.5, 10)
+    )
     reports = [r for r in train(s) if r.validation]
     assert [r.validation.loss for r in reports] == [3.0, 2.0, 2.5, 1.9, 2.0, 1.9, 2.1]
     assert [r.best for r in reports] == [True, True, False, True, False, False, False]
@@ -162,7 +171,7 @@ def test_a_slow_explosion_is_seen_too():
 
 def test_a_validation_that_is_not_finite_stops_the_run(monkeypatch):
     s = session(epochs=2)
-    monkeypatch.setattr(s.feed, "evaluate", lambda network: Scores(math.nan, 0.0, 10))
+    monkeypatch.setattr(session_module, "evaluate_held_out", lambda network, feed: Scores(math.nan, 0.0, 10))
     with pytest.raises(Diverged, match="validation loss became nan"):
         list(train(s))
 
@@ -190,7 +199,7 @@ def test_a_text_is_evaluated_as_if_read_in_one_go(monkeypatch):
         pass
     ids = s.feed.data.ids(s.vocabulary)[:1025]
     one, _ = s.network.evaluate(ids[:-1, None].astype("int32"), ids[1:, None].astype("int32"))
-    monkeypatch.setattr("fastlstm.feeds.STREAM_CHARACTERS", 64)
+    monkeypatch.setattr("fastlstm.training.evaluation.STREAM_CHARACTERS", 64)
     many = evaluate_text(s.network, ids)
     assert many.characters == 1024
     assert many.loss == pytest.approx(one.loss, rel=1e-4)
@@ -224,25 +233,23 @@ def test_minutes_become_the_steps_that_fit(monkeypatch):
     step, evaluate = 0.010, 0.200
     monkeypatch.setattr(budget, "perf_counter", lambda: now[0])
     s = session(steps=10)
-    network = s.network.parameters.flat.copy()
 
     def timed_step(self, *_):
         now[0] += step
         return Metrics(3.0, 0, 1, 1.0), None
 
-    def timed_evaluation(network, most=None):
+    def timed_evaluation(network, feed, most):
         now[0] += evaluate * most / 10
         return Scores(3.0, 0.0, s.feed.held_out_characters * most // 10)
 
     monkeypatch.setattr(Network, "step", timed_step)
-    monkeypatch.setattr(s.feed, "evaluate", timed_evaluation)
+    monkeypatch.setattr(budget, "evaluate_held_out", timed_evaluation)
     now[0] = 0.0
-    total = budget.steps_within(s, 1.0)
+    total = budget.total_steps(s.feed, replace(s.options, steps=None, minutes=1.0))
     measuring = now[0]
     spent = measuring + total * step + (total // s.feed.steps_per_epoch + 1) * evaluate
     assert 55 < spent <= 60
-    assert s.network.parameters.flat.tolist() == network.tolist()
-    assert budget.steps_within(s, 1e-6) == 1
+    assert budget.total_steps(s.feed, replace(s.options, steps=None, minutes=1e-6)) == 1
 
 
 def test_data_of_every_python_kind():
@@ -258,7 +265,7 @@ def test_a_kept_vocabulary_refuses_what_it_lacks():
     s = session()
     resolved = s.options
     with pytest.raises(FastLSTMError, match="'q'"):
-        feed(Names(["qa", "anna"]), resolved, s.vocabulary)
+        make_feed(Names(["qa", "anna"]), resolved, s.vocabulary)
 
 
 def test_options_that_do_not_fit_the_kind_are_refused(tmp_path):
@@ -287,5 +294,5 @@ def test_one_held_out_character_is_refused():
 def test_names_of_any_alphabet_train():
     s_names = Names(["Åsa", "groß", "子", "🙂🙃", *some_names(20)])
     options = Options(hidden=4, embedding=2, steps=3, validation=0).resolve("names", len(s_names))
-    fed = feed(s_names, options)
+    fed = make_feed(s_names, options)
     assert {"å", "ß", "子", "🙂"} <= set(fed.vocabulary.characters)

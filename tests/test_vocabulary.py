@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastlstm.data.vocabulary import REPLACEMENT, Counter, Vocabulary
 from fastlstm.errors import FastLSTMError
-from fastlstm.vocabulary import REPLACEMENT, Counter, Vocabulary
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])  # no surrogates
 

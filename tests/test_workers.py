@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 from networks import Sample, randomize
 
-from fastlstm import workers
+from fastlstm.engine import workers
+from fastlstm.engine.kernels import tickets
+from fastlstm.engine.kernels.compile import kernel
 from fastlstm.errors import FastLSTMError
-from fastlstm.kernels import tickets
-from fastlstm.kernels.compile import kernel
-from fastlstm.lstm import lstm_backward, lstm_forward, pack
-from fastlstm.model import Architecture, Network
-from fastlstm.optim import Optimizer, OptimizerConfig
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.lstm import lstm_backward, lstm_forward, pack
+from fastlstm.network.model import Network
+from fastlstm.network.optim import Optimizer, OptimizerConfig
 
 BIG = 1e12  # of work: always enough for helpers
 

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit, types
 from numba.core.extending import intrinsic
 
-from fastlstm.simd.target import target
-from fastlstm.simd.vector import POINTER, Code
+from fastlstm.engine.simd.target import target
+from fastlstm.engine.simd.vector import POINTER, Code
 
 CHAINS = 12
 """Independent sums: enough to hide an FMA's latency on two units, few enough for 16 registers."""

@@ -25,7 +25,7 @@ from fastlstm.benchmark.measure import (
 )
 from fastlstm.benchmark.peers import LOOP_SHAPES, OURS, Variant, choose, ours, truth, variants
 from fastlstm.benchmark.shapes import RATE, SAMPLING, SHAPES, Shape, Workload, make_workload
-from fastlstm.names import Names
+from fastlstm.data.names import Names
 
 SAMPLER_STEPS = 300
 """Training steps of the model that is sampled from: enough for names of a name's length."""
@@ -253,10 +253,11 @@ class Bench:
 
 def train(workload: Workload, names: Names) -> None:
     """Replace the workload's parameters by those of a network that was briefly trained on the names."""
-    from fastlstm.batching import NameBatches
-    from fastlstm.model import Architecture, Network
-    from fastlstm.optim import Optimizer
-    from fastlstm.vocabulary import Vocabulary
+    from fastlstm.data.batching import NameBatches
+    from fastlstm.data.vocabulary import Vocabulary
+    from fastlstm.network.architecture import Architecture
+    from fastlstm.network.model import Network
+    from fastlstm.network.optim import Optimizer
 
     shape = workload.shape
     network = Network(Architecture(vocabulary=shape.V, hidden=shape.H, embedding=shape.E))

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm.batching import Batch, NameBatches
-from fastlstm.names import Names
-from fastlstm.vocabulary import Vocabulary
+from fastlstm.data.batching import Batch, NameBatches
+from fastlstm.data.names import Names
+from fastlstm.data.vocabulary import Vocabulary
 
 RATE = 1e-3
 """Adam's learning rate in every training step."""
@@ -132,7 +132,7 @@ def make_workload(shape: Shape, names: Names, seed: int = 0) -> Workload:
 
     A ragged shape takes the names' vocabulary, and its T is its batches'; a sampling shape has no batches.
     """
-    from fastlstm.model import Architecture  # here, so that the peers' processes are free of Numba
+    from fastlstm.network.architecture import Architecture
 
     rng = np.random.default_rng(seed)
     batches: list[Batch] = []

@@ -43,12 +43,12 @@ def command(
     """
     if (data is None) == (not names):
         raise click.UsageError("give either DATA or at least one --name")
-    from fastlstm.checkpoint import load_model
+    from fastlstm.training.model_file import load_model
 
     model = load_model(run)
     model.network.threads = threads
     if names:
-        from fastlstm.scoring import score
+        from fastlstm.generation.scoring import score
 
         found = [{"name": n, **s._asdict()} for n, s in zip(names, score(model, names), strict=True)]
         lines = [
@@ -59,8 +59,8 @@ def command(
         return
     from fastlstm.charlm import evaluate_model
     from fastlstm.commands.progress import sentence
-    from fastlstm.feeds import open_data
-    from fastlstm.options import Options
+    from fastlstm.training.building import open_data
+    from fastlstm.training.options import Options
 
     given = {name: value for name, value in given.items() if value is not None}
     read = open_data(data, Options(kind=model.kind, lowercase=model.preprocessing.get("lowercase"), **given))

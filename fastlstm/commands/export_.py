@@ -30,8 +30,8 @@ def command(run: str, file: str, to: str | None) -> None:
         raise click.UsageError(
             f"{file} ends neither in .safetensors nor in .onnx: say --to torch or --to onnx"
         )
-    from fastlstm.checkpoint import load_model
-    from fastlstm.folders import MODEL
+    from fastlstm.training.folders import MODEL
+    from fastlstm.training.model_file import load_model
 
     model = load_model(run)
     source = Path(run, MODEL) if Path(run).is_dir() else Path(run)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fastlstm.options import BY_KIND, Options, flag, whole_or_share
+from fastlstm.training.options import BY_KIND, Options, flag, whole_or_share
 
 SECTIONS = ("Data", "Model", "Training", "Run")
 

@@ -28,9 +28,9 @@ def command(file: str, out: str, characters: str | None, kind: str | None) -> No
     fastlstm import names.safetensors --out runs/back
     fastlstm import foreign.safetensors --out runs/new --characters abcdefghijklmnopqrstuvwxyz --as names
     """
-    from fastlstm.checkpoint import save_model
-    from fastlstm.folders import MODEL, check_out, new_folder
     from fastlstm.interop.weights import read_torch
+    from fastlstm.training.folders import MODEL, check_out, new_folder
+    from fastlstm.training.model_file import save_model
 
     single = Path(out).suffix == ".safetensors"
     if single and Path(out).exists():

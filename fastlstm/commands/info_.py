@@ -20,8 +20,8 @@ def command(run: str, as_json: bool) -> None:
     fastlstm info runs/names-1
     fastlstm info names.safetensors --json
     """
-    from fastlstm.checkpoint import load_facts
-    from fastlstm.folders import CHECKPOINT, MODEL
+    from fastlstm.training.folders import CHECKPOINT, MODEL
+    from fastlstm.training.model_file import load_facts
 
     path = Path(run)
     files = [path / MODEL, path / CHECKPOINT] if path.is_dir() else [path]
@@ -39,7 +39,7 @@ def command(run: str, as_json: bool) -> None:
 
 
 def _model(file: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
-    from fastlstm.checkpoint import described
+    from fastlstm.training.model_file import described
 
     a, vocabulary = described(file, facts)
     parameters = sum(math.prod(shape) for shape in a.shapes().values())
@@ -62,7 +62,7 @@ def _model(file: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
 def _progress(run: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
     """What is known of the training: the model's step and scores, and how far the run has come."""
     from fastlstm.commands.progress import sentence
-    from fastlstm.feeds import Scores
+    from fastlstm.training.evaluation import Scores
 
     lines = []
     for stored in facts.values():

@@ -27,8 +27,8 @@ def command(runs: tuple[str, ...], out: str | None, against: str) -> None:
 
     Needs matplotlib: pip install 'fastlstm[plot]'.
     """
-    from fastlstm.folders import CURVES
-    from fastlstm.plots import draw_runs
+    from fastlstm.training.folders import CURVES
+    from fastlstm.training.plots import draw_runs
 
     file = out or (str(Path(runs[0]) / CURVES) if len(runs) == 1 else "comparison.png")
     draw_runs(runs, file, against)

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from fastlstm.feeds import Scores, TextFeed
-from fastlstm.sampling import generate
-from fastlstm.training import Record, Session
+from fastlstm.data.feeds import TextFeed
+from fastlstm.generation.sampling import generate
+from fastlstm.training.evaluation import Scores
+from fastlstm.training.session import Record, Session
 
 REFRESH = 0.25  # seconds between two figures on the bar
 MOST_ROWS = 100  # shown of a run, about; metrics.csv has them all

@@ -84,7 +84,7 @@ def command(
         raise click.UsageError("--picture needs --report")
     if beam and (report or controls.keys() - {"n", "prefix", "max_length"}):
         raise click.UsageError("--beam goes with -n, --prefix, --max-length, --format and --scores only")
-    from fastlstm.checkpoint import load_model
+    from fastlstm.training.model_file import load_model
 
     model = load_model(run)
     if report and model.kind != "names":
@@ -120,7 +120,7 @@ def _utf8(stream: IO[str]) -> IO[str]:
 
 def _read_files(run: str, model: Any, controls: dict[str, Any]) -> None:
     """Replace files' names by what is in them, and --novel by the run's index."""
-    from fastlstm import novelty
+    from fastlstm.data import novelty
 
     if "prefixes" in controls:
         controls["prefixes"] = novelty.read_lines(controls["prefixes"])
@@ -132,7 +132,7 @@ def _read_files(run: str, model: Any, controls: dict[str, Any]) -> None:
 
 
 def _index(run: str) -> Any:
-    from fastlstm.novelty import FILE_NAME, read_index
+    from fastlstm.data.novelty import FILE_NAME, read_index
 
     index = read_index(run)
     if index is None:
@@ -142,7 +142,7 @@ def _index(run: str) -> Any:
 
 def _stream(model: Any, controls: dict[str, Any], out: IO[str]) -> None:
     """One text, shown as it is drawn."""
-    from fastlstm.sampling import stream
+    from fastlstm.generation.sampling import stream
 
     for piece in stream(model, **{name: value for name, value in controls.items() if name != "n"}):
         out.write(piece)
@@ -152,20 +152,20 @@ def _stream(model: Any, controls: dict[str, Any], out: IO[str]) -> None:
 
 def _drawn(model: Any, controls: dict[str, Any], scores: bool) -> Iterator[tuple[str, Any]]:
     """The names as they are found, with None or, when all are there, their scores."""
-    from fastlstm.request import Request
-    from fastlstm.sampling import drawn
+    from fastlstm.generation.request import Request
+    from fastlstm.generation.sampling import drawn
 
     names = drawn(model, Request(**controls))
     if not scores:
         return ((name, None) for name in names)
-    from fastlstm.scoring import score
+    from fastlstm.generation.scoring import score
 
     found = list(names)
     return zip(found, score(model, found, prepared=True), strict=True)
 
 
 def _most_probable(model: Any, controls: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    from fastlstm.scoring import beam
+    from fastlstm.generation.scoring import beam
 
     best = beam(model, controls["n"], controls.get("prefix", ""), max_length=controls.get("max_length"))
     if not best.proven:
@@ -197,7 +197,7 @@ def _write(entries: Iterable[tuple[str, Any]], field: str, form: str, scores: bo
 
 def _report(run: str, names: list[str], form: str, picture: str | None, out: IO[str]) -> int:
     """Write the comparison with the training names, and draw it where matplotlib is installed."""
-    from fastlstm import report
+    from fastlstm.generation import report
 
     facts = report.compare(names, _index(run))
     if form == "csv":

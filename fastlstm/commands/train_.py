@@ -12,7 +12,7 @@ import click
 
 from fastlstm.commands.fields import SECTIONS, SectionedCommand, with_fields
 from fastlstm.errors import FastLSTMError
-from fastlstm.options import Options
+from fastlstm.training.options import Options
 
 
 @click.command("train", cls=SectionedCommand, context_settings={"max_content_width": 100})
@@ -39,7 +39,7 @@ def command(data: str | None, out: str | None, resume: str | None, **given: Any)
         options = Options(**given)
     except FastLSTMError as error:
         raise click.UsageError(str(error)) from None
-    from fastlstm.runs import Run
+    from fastlstm.training.runs import Run
 
     if resume is not None:
         if out is not None:
@@ -57,11 +57,11 @@ def command(data: str | None, out: str | None, resume: str | None, **given: Any)
 
 def _new_run(data: str | None, options: Options, out: str | None) -> Any:
     """Read the data, say what they are and what will be trained, and make the run."""
-    from fastlstm.corpus import Names
-    from fastlstm.feeds import feed, open_data
-    from fastlstm.folders import check_out
-    from fastlstm.runs import Run
-    from fastlstm.training import Session
+    from fastlstm.data.names import Names
+    from fastlstm.training.building import make_feed, open_data
+    from fastlstm.training.folders import check_out
+    from fastlstm.training.runs import Run
+    from fastlstm.training.session import Session
 
     check_out(out)
     read = open_data(data, options)
@@ -71,7 +71,7 @@ def _new_run(data: str | None, options: Options, out: str | None) -> Any:
     if data is not None and options.kind is None:
         other = {"names": "text", "text": "names"}[kind]
         click.echo(f"read as {kind} (--as {other} if it is not)")
-    fed = feed(read, resolved)
+    fed = make_feed(read, resolved)
     for note in read.notes:
         click.echo(note)
     if resolved.minutes is not None:

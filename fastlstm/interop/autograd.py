@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastlstm.engine.layout import Place, Plan, Weights, packed_plan
+from fastlstm.engine.sequence import Addresses, Cache, Kind, backward, forward
 from fastlstm.errors import FastLSTMError
-from fastlstm.layout import Place, Plan, Weights, packed_plan
-from fastlstm.sequence import Addresses, Cache, Kind, backward, forward
 
 DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
 TENSORS = {array: tensor for tensor, array in DTYPES.items()}

@@ -24,9 +24,10 @@ except ModuleNotFoundError as error:
 
 from onnx import TensorProto, helper, numpy_helper
 
-from fastlstm.checkpoint import FORMAT_VERSION, METADATA_KEY, model_facts, write_atomically
+from fastlstm.data.files import write_atomically
 from fastlstm.errors import FastLSTMError
-from fastlstm.model import Network
+from fastlstm.network.model import Network
+from fastlstm.training.model_file import FORMAT_VERSION, METADATA_KEY, model_facts
 
 OPSET = 17
 IR_VERSION = 8  # what came with opset 17

@@ -26,9 +26,9 @@ except ModuleNotFoundError as error:
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from fastlstm.engine.layout import Plan, full_plan
 from fastlstm.errors import FastLSTMError
 from fastlstm.interop.autograd import Layer, plan_of_packed, run
-from fastlstm.layout import Plan, full_plan
 
 States = tuple[Tensor, Tensor]
 

@@ -20,11 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm.checkpoint import FORMAT_VERSION, Model, model_facts, write_atomically
-from fastlstm.checkpoint import METADATA_KEY as OWN_KEY
+from fastlstm.data.files import write_atomically
+from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
-from fastlstm.model import Architecture, Network
-from fastlstm.vocabulary import Vocabulary
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.model import Network
+from fastlstm.training.model_file import FORMAT_VERSION, Model, model_facts
+from fastlstm.training.model_file import METADATA_KEY as OWN_KEY
 
 # Not the key of fastlstm's own files: those name their arrays differently.
 METADATA_KEY = "fastlstm.torch"

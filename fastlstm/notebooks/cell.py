@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_backward, lstm_forward
-from fastlstm.model import Architecture, Network
-from fastlstm.parameters import Parameters
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.lstm import lstm_backward, lstm_forward
+from fastlstm.network.model import Network
 
 GATES = {"i": 0, "f": 1, "c": 2, "o": 3}
 STATES = ("hidden", "cells")

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_step, pack
-from fastlstm.model import State
+from fastlstm.network.architecture import State
+from fastlstm.network.lstm import lstm_step, pack
+from fastlstm.network.optim import Optimizer, OptimizerConfig
 from fastlstm.notebooks.cell import Bias, Cell, Steps, Trace, Weight, arrays, draw, fill, sigmoid, softmax
 from fastlstm.notebooks.characters import encode, one_hot_ids
-from fastlstm.optim import Optimizer, OptimizerConfig
-from fastlstm.parameters import Parameters
 
 EPSILON, L2_REG = 1e-8, 1e-4  # AdamW's, where none are passed
 

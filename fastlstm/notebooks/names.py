@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_backward, lstm_step, pack
+from fastlstm.network.lstm import lstm_backward, lstm_step, pack
 from fastlstm.notebooks.cell import Steps, Trace, draw, sigmoid, softmax
 from fastlstm.notebooks.names_training import (
     EPSILON,

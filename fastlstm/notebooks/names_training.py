@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_backward, lstm_forward
+from fastlstm.network.lstm import lstm_backward, lstm_forward
+from fastlstm.network.optim import Optimizer, OptimizerConfig
 from fastlstm.notebooks.cell import softmax
-from fastlstm.optim import Optimizer, OptimizerConfig
-from fastlstm.parameters import Parameters
 
 EPSILON = 1e-6
 ROWS = ("igw", "fgw", "ggw", "ogw")  # the notebook's names in the order of the engine's rows

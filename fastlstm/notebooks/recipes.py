@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm.checkpoint import replacing
+from fastlstm.data.files import replacing
+from fastlstm.data.names import read_names
 from fastlstm.errors import FastLSTMError
-from fastlstm.lstm import lstm_backward, lstm_forward
-from fastlstm.model import Architecture, Network
-from fastlstm.names import read_names
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.lstm import lstm_backward, lstm_forward
+from fastlstm.network.model import Network
+from fastlstm.network.optim import Optimizer
 from fastlstm.notebooks import kaggle, names, walkthrough, zoo_a, zoo_b
 from fastlstm.notebooks.soliloquy import SOLILOQUY, SOLILOQUY_LITERAL, SoliloquyLSTM
-from fastlstm.optim import Optimizer
 
 REPORTED = {"zoo-a": 144, "zoo-b": 122, "walkthrough": 145}  # seconds for 1,000 epochs
 KAGGLE_SECONDS = 0.75  # an iteration, run again; the notebook reports no time

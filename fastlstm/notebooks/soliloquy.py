@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastlstm.errors import FastLSTMError
+from fastlstm.network.optim import Optimizer, OptimizerConfig
 from fastlstm.notebooks.cell import STATES, Cell, Steps, Trace, draw, softmax
 from fastlstm.notebooks.characters import CharacterIndex, column_rows, encode
-from fastlstm.optim import Optimizer, OptimizerConfig
 
 # Hamlet, act 3, scene 1, broken where the notebooks' string literal is.
 LINES = (

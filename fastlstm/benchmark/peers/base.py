@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm.batching import Batch
 from fastlstm.benchmark.peers import Variant
 from fastlstm.benchmark.shapes import Workload, positions
+from fastlstm.data.batching import Batch
 
 UPDATES = 3
 """Training steps after which the parameters are compared."""

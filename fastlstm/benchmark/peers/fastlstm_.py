@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastlstm.batching import Batch
 from fastlstm.benchmark.peers.base import LanguageModel
 from fastlstm.benchmark.shapes import RATE, real_mask
-from fastlstm.model import Architecture, Network
-from fastlstm.optim import Optimizer
+from fastlstm.data.batching import Batch
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.model import Network
+from fastlstm.network.optim import Optimizer
 
 
 class Peer(LanguageModel):

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fastlstm.batching import Batch
 from fastlstm.benchmark.peers.base import LanguageModel
 from fastlstm.benchmark.shapes import RATE, real_mask
+from fastlstm.data.batching import Batch
 
 
 def logits_of(p: Any, ids: Any, unroll: int) -> Any:

@@ -1,14 +1,14 @@
-"""`loop`: the obvious LSTM of `fastlstm.reference`, a Python loop over sequences, steps and gates."""
+"""`loop`: the obvious LSTM of `fastlstm.network.reference`, a Python loop over sequences, steps and gates."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastlstm import reference
-from fastlstm.batching import Batch
 from fastlstm.benchmark.peers.base import LanguageModel
 from fastlstm.benchmark.peers.numpy_ import adam
 from fastlstm.benchmark.shapes import real_mask
+from fastlstm.data.batching import Batch
+from fastlstm.network import reference
 
 
 class Peer(LanguageModel):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fastlstm.batching import Batch
 from fastlstm.benchmark.peers import OURS, TRUTH, Variant
 from fastlstm.benchmark.peers.base import Driver
 from fastlstm.benchmark.shapes import Workload, positions, real_mask
+from fastlstm.data.batching import Batch
 
 
 class Peer(Driver):

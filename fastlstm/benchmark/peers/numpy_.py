@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.batching import Batch
 from fastlstm.benchmark.peers import TRUTH
 from fastlstm.benchmark.peers.base import LanguageModel
 from fastlstm.benchmark.shapes import RATE, real_mask
+from fastlstm.data.batching import Batch
 
 
 class Rows(NamedTuple):

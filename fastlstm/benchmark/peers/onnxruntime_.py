@@ -8,9 +8,9 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from fastlstm.batching import Batch
 from fastlstm.benchmark.peers.base import LanguageModel
 from fastlstm.benchmark.shapes import real_mask
+from fastlstm.data.batching import Batch
 
 
 def graph(parameters: dict[str, np.ndarray]) -> bytes:

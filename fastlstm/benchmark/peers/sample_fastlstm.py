@@ -1,4 +1,4 @@
-"""Ours as a sampler: `fastlstm.sampling.generate`."""
+"""Ours as a sampler: `fastlstm.generation.sampling.generate`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 from fastlstm.benchmark.peers import Variant
 from fastlstm.benchmark.peers.base import CHECKED_NAMES, NAMES_A_CALL, SEED, Driver
 from fastlstm.benchmark.shapes import Workload
-from fastlstm.model import Architecture, Network
-from fastlstm.sampling import generate
-from fastlstm.vocabulary import Vocabulary
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.generation.sampling import generate
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.model import Network
 
 
 class Peer(Driver):

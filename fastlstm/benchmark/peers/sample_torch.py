@@ -75,7 +75,10 @@ class Peer(Driver):
 
     @torch.inference_mode()
     def quantities(self) -> dict[str, np.ndarray]:
-        from fastlstm.drawing import stream_keys, uniforms  # here, so that timing is free of Numba's import
+        from fastlstm.generation.drawing import (  # here, so that timing is free of Numba's import
+            stream_keys,
+            uniforms,
+        )
 
         numbers = uniforms(stream_keys(SEED, np.arange(CHECKED_NAMES)), self.shape.T)
         ids, _ = self.draw(CHECKED_NAMES, by_uniforms(torch.from_numpy(numbers)))

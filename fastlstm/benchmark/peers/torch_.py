@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import PackedSequence
 
-from fastlstm.batching import Batch
 from fastlstm.benchmark.peers.base import LanguageModel
 from fastlstm.benchmark.shapes import RATE, Shape, real_mask
+from fastlstm.data.batching import Batch
 
 PADDING = -100
 """The target that torch's cross_entropy passes over."""

@@ -1,0 +1,181 @@
+"""Splits, ragged batches of names, and contiguous streams of text.
+
+Letters: T time steps, B sequences in a batch. All arrays are time-major, ids and targets int32 (T, B).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from fastlstm.data.names import Names
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.engine.kernels.batch import fill_names
+from fastlstm.errors import FastLSTMError
+
+
+class Batch(NamedTuple):
+    """Inputs and targets (T, B), and the sequences' lengths (B,), never increasing; None: all are T long.
+
+    Past a sequence's length, ids and targets are 0.
+    """
+
+    ids: np.ndarray
+    targets: np.ndarray
+    lengths: np.ndarray | None
+
+
+def _held_out(validation: float, total: int, what: str) -> int:
+    """How many of `total` a fraction (a float) or a number (an int) holds out: at least one, not all."""
+    whole = isinstance(validation, (int, np.integer))
+    if not (validation >= 0 and (whole or validation < 1)):
+        raise FastLSTMError(f"validation is {validation}, and must be a fraction under 1 or a whole number")
+    if validation == 0:
+        return 0
+    count = int(validation) if whole else max(1, round(validation * total))
+    if count >= total:
+        raise FastLSTMError(
+            f"validation of {validation} takes {count:,} of {total:,} {what} and leaves none to train on"
+        )
+    return count
+
+
+def split_names(names: Names, validation: float, seed: int) -> tuple[Names, Names]:
+    """Training and validation names; all rows of a name are on one side.
+
+    `validation` is the fraction (a float) or the number (an int) of distinct names to hold out, 0 for none.
+    The choice depends on the seed and on which names there are, not on their order.
+    Raises FastLSTMError if no name would be left to train on.
+
+    >>> train, validation = split_names(Names(["ada", "bo", "ada", "cy"]), 1, seed=0)
+    >>> len(validation.distinct), len(train) + len(validation)
+    (1, 4)
+    """
+    total = len(names.distinct)
+    count = _held_out(validation, total, "distinct names")
+    in_order = np.array(sorted(range(total), key=names.distinct.__getitem__), np.int64)
+    held_out = np.zeros(total, bool)
+    held_out[np.random.default_rng(seed).permutation(in_order)[:count]] = True
+    return names.select(~held_out), names.select(held_out)
+
+
+def split_text(ids: np.ndarray, validation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Training ids and, from the text's end, validation ids.
+
+    `validation` is the fraction (a float) or the number (an int) of characters to hold out, 0 for none.
+    Raises FastLSTMError if no character would be left to train on.
+
+    >>> [part.tolist() for part in split_text(np.arange(5), 0.4)]
+    [[0, 1, 2], [3, 4]]
+    """
+    cut = len(ids) - _held_out(validation, len(ids), "characters")
+    return ids[:cut], ids[cut:]
+
+
+class NameBatches:
+    """Names as ragged batches: inputs of "anna" are [0 a n n a], targets [a n n a 0].
+
+    Raises FastLSTMError without names, and for characters that the vocabulary lacks.
+
+    >>> names = Names(["bo", "anna"])
+    >>> batch, = NameBatches(names, Vocabulary.from_texts(names, boundary=True), 2).ordered()
+    >>> batch.lengths.tolist(), batch.ids.T.tolist(), batch.targets.T.tolist()
+    ([5, 3], [[0, 1, 3, 3, 1], [0, 2, 4, 0, 0]], [[1, 3, 3, 1, 0], [2, 4, 0, 0, 0]])
+    """
+
+    def __init__(self, names: Names, vocabulary: Vocabulary, batch_size: int) -> None:
+        if batch_size < 1:
+            raise FastLSTMError(f"the batch size is {batch_size}, and 1 is the least")
+        if not len(names):
+            raise FastLSTMError(f"{names.source}: there is no name to make a batch of")
+        if not vocabulary.boundary:
+            raise FastLSTMError("names need a vocabulary with a boundary, and this one is for text")
+        self.names = names
+        self.batch_size = batch_size
+        count = len(names.distinct)
+        letters = np.fromiter(map(len, names.distinct), np.int32, count)
+        self._lengths = letters + 1
+        self._longest = int(self._lengths.max())
+        # One array 0 a n n a 0 b o 0 …: a name's end is the next one's beginning.
+        self._starts = np.cumsum(self._lengths, dtype=np.int64) - self._lengths
+        self._flat = np.zeros(int(self._lengths.sum()) + 1, np.int32)
+        places = np.arange(int(letters.sum())) + np.repeat(np.arange(1, count + 1), letters)
+        self._flat[places] = vocabulary.encode("".join(names.distinct), names.source)
+        self._mass = None if names.weights is None else np.bincount(names.rows, names.weights, count)
+
+    def __len__(self) -> int:
+        """How many batches an epoch has."""
+        return -(-len(self.names) // self.batch_size)
+
+    def epoch(self, rng: np.random.Generator, start: int = 0) -> Iterator[Batch]:
+        """An epoch's batches from number `start` on; the same state of `rng` gives the same epoch.
+
+        All rows in random order; with weights, as many draws with replacement.
+        """
+        if self._mass is None:
+            picked = rng.permutation(self.names.rows)
+        else:
+            picked = self._drawn(rng.random(len(self.names)))
+        return self._batches(picked, start)
+
+    def ordered(self) -> Iterator[Batch]:
+        """The batches for evaluation, the longest names first so that hardly a step is padding.
+
+        All rows; with weights, as many, each name as often as its share says, rounded up or down.
+        """
+        picked = self.names.rows
+        if self._mass is not None:
+            picked = self._drawn((np.arange(len(picked)) + 0.5) / len(picked))
+        return self._batches(picked[np.argsort(-self._lengths[picked], kind="stable")], 0)
+
+    def _drawn(self, uniforms: np.ndarray) -> np.ndarray:
+        """The distinct names at some places (N,), from 0 to 1, of their weights laid end to end."""
+        assert self._mass is not None
+        possible = np.flatnonzero(self._mass)
+        ends = np.cumsum(self._mass[possible])
+        return possible[np.searchsorted(ends[:-1], uniforms * ends[-1], side="right")]
+
+    def _batches(self, picked: np.ndarray, start: int) -> Iterator[Batch]:
+        for first in range(start * self.batch_size, len(picked), self.batch_size):
+            yield self._batch(picked[first : first + self.batch_size])
+
+    def _batch(self, picked: np.ndarray) -> Batch:
+        ids, targets = np.zeros((2, self._longest, len(picked)), np.int32)
+        lengths = np.empty(len(picked), np.int32)
+        T = fill_names(self._flat, self._starts, self._lengths, picked, ids, targets, lengths)
+        return Batch(ids[:T], targets[:T], lengths)
+
+
+class TextStreams:
+    """A text as B contiguous streams of equal length, in windows of T steps for truncated backpropagation.
+
+    Stream b's characters follow one another from window to window, so its state may be carried on. The last
+    window is shorter if T doesn't divide the streams' length; up to B - 1 last characters remain unused.
+    Raises FastLSTMError for a text shorter than B + 1 characters.
+
+    >>> streams = TextStreams(np.arange(9), streams=2, steps=3)
+    >>> [streams.window(i).ids.T.tolist() for i in range(streams.windows)]
+    [[[0, 1, 2], [4, 5, 6]], [[3], [7]]]
+    """
+
+    def __init__(self, ids: np.ndarray, streams: int, steps: int) -> None:
+        if streams < 1 or steps < 1:
+            raise FastLSTMError(f"there must be at least 1 stream and 1 step, not {streams} and {steps}")
+        length = (len(ids) - 1) // streams
+        if length < 1:
+            raise FastLSTMError(
+                f"a text of {len(ids):,} characters is too short for {streams} streams, take fewer"
+            )
+        self.streams = streams
+        self.steps = steps
+        self.windows = -(-length // steps)  # an epoch's
+        self._ids = ids[: streams * length].reshape(streams, length)
+        self._targets = ids[1 : streams * length + 1].reshape(streams, length)
+
+    def window(self, index: int) -> Batch:
+        """Window `index` (from 0) of an epoch."""
+        part = slice(index * self.steps, (index + 1) * self.steps)
+        ids, targets = self._ids[:, part], self._targets[:, part]
+        return Batch(np.ascontiguousarray(ids.T, np.int32), np.ascontiguousarray(targets.T, np.int32), None)

@@ -1,0 +1,72 @@
+"""Names or text as the training loop takes them: an epoch's batches from any position on, a part held out.
+
+A feed owns the split. Its batches depend on (seed, epoch) alone: a position is an epoch and a batch's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastlstm.data.batching import Batch, NameBatches, TextStreams, split_names, split_text
+from fastlstm.data.names import Names
+from fastlstm.data.texts import Text
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.errors import FastLSTMError
+
+
+class NameFeed:
+    """Names in random order, split by distinct name: a number or share of them, `validation`, is held out."""
+
+    kind = "names"
+    carried = False
+
+    def __init__(
+        self,
+        names: Names,
+        batch_size: int,
+        validation: float,
+        seed: int,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
+        self.data = names
+        self.seed = seed
+        self.vocabulary = vocabulary or Vocabulary.from_texts(names.distinct, boundary=True)
+        self.train, self.held_out = split_names(names, validation, seed)
+        self._batches = NameBatches(self.train, self.vocabulary, batch_size)
+        self.steps_per_epoch = len(self._batches)
+        lengths = [len(name) + 1 for name in self.held_out.distinct]
+        self.held_out_characters = sum(lengths[row] for row in self.held_out.rows)
+        if self.held_out_characters:
+            self.held_out_batches = NameBatches(self.held_out, self.vocabulary, batch_size)
+
+    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """The batches of epoch number `epoch`, from number `start` on."""
+        return self._batches.epoch(np.random.default_rng([self.seed, epoch]), start)
+
+
+class TextFeed:
+    """A text as `batch_size` contiguous streams in windows, states carried on; its last part is held out."""
+
+    kind = "text"
+    carried = True
+
+    def __init__(
+        self, text: Text, batch_size: int, window: int, validation: float, vocabulary: Vocabulary
+    ) -> None:
+        self.data = text
+        self.vocabulary = vocabulary
+        train, self.held_out = split_text(text.ids(self.vocabulary), validation)
+        if len(self.held_out) == 1:
+            raise FastLSTMError(f"validation of {validation} holds out one character; hold out more, or 0")
+        self._streams = TextStreams(train, batch_size, window)
+        self.steps_per_epoch = self._streams.windows
+        self.held_out_characters = len(self.held_out)
+
+    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
+        """The windows of an epoch, in the order of the text, from number `start` on."""
+        return map(self._streams.window, range(start, self.steps_per_epoch))
+
+
+Feed = NameFeed | TextFeed

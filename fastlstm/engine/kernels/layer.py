@@ -1,0 +1,146 @@
+"""One LSTM layer's packing and its inputs: the share of the gates' arguments that does not wait for the step before."""
+
+from __future__ import annotations
+
+from fastlstm.engine.kernels.compile import inner
+from fastlstm.engine.kernels.product import line, pack_columns, pack_rows, product
+from fastlstm.engine.simd.memory import at, ids_pointer, pointer
+from fastlstm.engine.simd.routines import add, copy
+
+# Rows of a product over many positions at a time: they stay in the L2 cache while the panels pass.
+SPAN = 120
+# Units of a weight gradient's atom.
+UNITS = 64
+
+
+@inner
+def blocks(layer, like):
+    """How many lines of units a layer has: the atoms of its packing."""
+    return layer.padded // line(pointer(layer.w_h, like))
+
+
+@inner
+def pack_block(layer, block, vocabulary, e, embedding, like):
+    """Pack everything that belongs to the units of one line: panels, transposed panels, bias, table columns."""
+    w_h, w_x = pointer(layer.w_h, like), pointer(layer.w_x, like)
+    b_h, b_x = pointer(layer.b_h, like), pointer(layer.b_x, like)
+    across, hidden, padded = line(w_h), layer.hidden, layer.padded
+    first = block * across
+    units = min(across, hidden - first)
+    for gate in range(4):
+        row = gate * hidden + first
+        panel = gate * (padded // across) + block
+        column = gate * padded + first
+        bias = at(pointer(layer.bias, like), column)
+        for u in range(units):
+            bias[u] = 0
+            if layer.b_h:
+                bias[u] += b_h[row + u]
+            if layer.b_x:
+                bias[u] += b_x[row + u]
+        forward_h = at(pointer(layer.forward_h, like), panel * hidden * across)
+        pack_columns(forward_h, at(w_h, row * layer.w_h_row), layer.w_h_row, units, hidden)
+        forward_x = at(pointer(layer.forward_x, like), panel * layer.width * across)
+        pack_columns(forward_x, at(w_x, row * layer.w_x_row), layer.w_x_row, units, layer.width)
+        if layer.backward_h:
+            target = at(pointer(layer.backward_h, like), column * across)
+            pack_rows(target, 4 * padded * across, at(w_h, row * layer.w_h_row), layer.w_h_row, units, hidden)
+        if layer.backward_x:
+            target = at(pointer(layer.backward_x, like), column * across)
+            pack_rows(
+                target, 4 * padded * across, at(w_x, row * layer.w_x_row), layer.w_x_row, units, layer.width
+            )
+        if layer.table:
+            table = at(pointer(layer.table, like), column)
+            for v in range(vocabulary):
+                copy(at(table, v * layer.gates_row), bias, across)
+            if embedding:
+                product(table, layer.gates_row, pointer(e, like), embedding, 1, forward_x, across, 0,
+                        vocabulary, embedding, across, 1, 0)  # fmt: skip
+            else:
+                for v in range(vocabulary):
+                    add(at(table, v * layer.gates_row), at(forward_x, v * across), across)
+
+
+@inner
+def spans(batch, first, last):
+    """How many runs of consecutive positions the rows first..last are made of."""
+    if first == 0 and last == batch.rows:
+        return -(-batch.positions // SPAN)
+    return batch.steps
+
+
+@inner
+def span(batch, first, last, i):
+    """The first position and the length of run i; the length may be 0."""
+    if first == 0 and last == batch.rows:
+        return i * SPAN, min(SPAN, batch.positions - i * SPAN)
+    start = ids_pointer(batch.start)
+    active = start[i + 1] - start[i]
+    return start[i] + first, max(0, min(last, active) - first)
+
+
+@inner
+def active_rows(batch, t, first, last):
+    """How many of the rows first..last are active at step t; 0 outside the sequence."""
+    if t < 0 or t >= batch.steps:
+        return 0
+    start = ids_pointer(batch.start)
+    return max(0, min(last, start[t + 1] - start[t]) - first)
+
+
+@inner
+def dense_inputs(batch, layer, like):
+    """The layer's inputs, a row for each position."""
+    return at(pointer(layer.x, like), batch.rows * layer.x_row if layer.states_below else 0)
+
+
+@inner
+def inputs_span(batch, layer, position, rows, unit, units, like):
+    """The arguments of so many units' gates from the inputs of positions in a row: table rows, or bias + x · W_xᵀ."""
+    gates, bias, ids = pointer(layer.gates, like), pointer(layer.bias, like), ids_pointer(batch.ids)
+    across, padded = line(gates), layer.padded
+    parts, width = (1, 4 * padded) if units == padded else (4, units)
+    for gate in range(parts if rows else 0):
+        column = gate * padded + unit
+        target = at(gates, position * layer.gates_row + column)
+        for n in range(rows):
+            if layer.table:
+                source = at(pointer(layer.table, like), ids[position + n] * layer.gates_row + column)
+            else:
+                source = at(bias, column)
+            copy(at(target, n * layer.gates_row), source, width)
+        if not layer.table:
+            panel = at(pointer(layer.forward_x, like), column * layer.width)
+            product(target, layer.gates_row, at(dense_inputs(batch, layer, like), position * layer.x_row), layer.x_row, 1,
+                    panel, across, layer.width * across, rows, layer.width, width, 1, 0)  # fmt: skip
+
+
+@inner
+def inputs_forward(batch, layer, first, last, unit, units, like):
+    """`inputs_span` for all positions of the rows first..last."""
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        inputs_span(batch, layer, position, rows, unit, units, like)
+
+
+@inner
+def inputs_span_backward(batch, layer, position, rows, column, columns, like):
+    """So many columns of dx = gradients of the gates' arguments · W_x, for positions in a row."""
+    gates = pointer(layer.gates, like)
+    across, padded = line(gates), layer.padded
+    # Whole lines: dx may be the gradients of the layer below, whose padding an earlier NaN may have filled.
+    whole = -(-columns // across) * across
+    if rows:
+        dx = at(pointer(layer.dx, like), position * layer.x_row + column)
+        product(dx, layer.x_row, at(gates, position * layer.gates_row), layer.gates_row, 1,
+                at(pointer(layer.backward_x, like), 4 * padded * column), across, 4 * padded * across,
+                rows, 4 * padded, whole, 0, 0)  # fmt: skip
+
+
+@inner
+def inputs_backward(batch, layer, first, last, column, columns, like):
+    """`inputs_span_backward` for all positions of the rows first..last."""
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        inputs_span_backward(batch, layer, position, rows, column, columns, like)

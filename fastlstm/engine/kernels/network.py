@@ -1,0 +1,285 @@
+"""The whole training step as one program: pack, groups of rows, weight gradients, norm, update."""
+
+from __future__ import annotations
+
+from fastlstm.engine.kernels.compile import inner, kernel
+from fastlstm.engine.kernels.dropout import drop
+from fastlstm.engine.kernels.gradients import gradient_atoms, weight_gradients
+from fastlstm.engine.kernels.head import (
+    head_atoms,
+    head_backward,
+    head_gradients,
+    logits_forward,
+    loss_rows,
+    pack_head,
+)
+from fastlstm.engine.kernels.layer import blocks, inputs_backward, inputs_forward, pack_block, span, spans
+from fastlstm.engine.kernels.optimizer import run_update
+from fastlstm.engine.kernels.product import line, product
+from fastlstm.engine.kernels.recurrence import (
+    backward_units,
+    forward_units,
+    recurrence_backward,
+    recurrence_forward,
+)
+from fastlstm.engine.kernels.tickets import draw, enter, finish, leave, wait
+from fastlstm.engine.simd.memory import (
+    at,
+    floats_pointer,
+    flush_denormals,
+    ids_pointer,
+    pointer,
+    restore,
+)
+
+# Rows of the embedding's gradient in one atom.
+CHARACTERS = 32
+
+
+@inner
+def embed_rows(network, like):
+    """Copy the embeddings to rows of whole lines."""
+    e, size = pointer(network.e, like), network.embedding
+    rows = pointer(network.e_rows, like)
+    for v in range(network.vocabulary):
+        for k in range(size):
+            at(rows, v * network.e_row)[k] = e[v * size + k]
+
+
+@inner
+def gather(batch, layer, network, first, last, like):
+    """The first layer's inputs: each position's embedding, after dropout."""
+    x, e, ids = pointer(layer.x, like), pointer(network.e, like), ids_pointer(batch.ids)
+    size = network.embedding
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        for n in range(position, position + rows):
+            for k in range(size):
+                x[n * layer.x_row + k] = e[ids[n] * size + k]
+        if network.embedding_keep:
+            drop(x, x, layer.x_row, position, rows, size, network.embedding_keep, network.embedding_key)
+
+
+@inner
+def drop_rows(batch, layer, target, source, keep, first, last):
+    """Dropout of a layer's outputs, or of their gradients, for the rows first..last."""
+    for i in range(spans(batch, first, last)):
+        position, rows = span(batch, first, last, i)
+        drop(target, source, layer.h_row, position, rows, layer.hidden, keep, layer.key)
+
+
+@inner
+def layer_inputs(batch, layers, l, network, first, last, like):
+    """What layer l needs before its own inputs: gathered embeddings, or nothing."""
+    if l == 0 and network.gathered:
+        gather(batch, layers[0], network, first, last, like)
+
+
+@inner
+def layer_outputs(batch, layer, network, first, last, like):
+    """Dropout of a layer's states, where there is any."""
+    if layer.dropped:
+        h = at(pointer(layer.h, like), batch.rows * layer.h_row)
+        drop_rows(batch, layer, pointer(layer.dropped, like), h, network.keep, first, last)
+
+
+@inner
+def output_gradients(batch, layer, network, first, last, like):
+    """Dropout's share in the gradients of a layer's outputs."""
+    if layer.dropped:
+        dh = pointer(layer.dh, like)
+        drop_rows(batch, layer, dh, dh, network.keep, first, last)
+
+
+@inner
+def finish_rows(batch, layers, head, network, group, first, last, like):
+    """The rows first..last from the top layer's states to the losses, and back."""
+    top = layers[network.layers - 1]
+    logits_forward(batch, head, top, first, last, like)
+    if network.losses:
+        loss_rows(batch, head, group, first, last, like)
+    if network.backward:
+        head_backward(batch, head, top, first, last, like)
+
+
+@inner
+def run_group(batch, layers, head, network, group, first, last, like):
+    """The rows first..last from ids to losses, and down to the gradients of every gate's argument."""
+    for l in range(network.layers):
+        layer_inputs(batch, layers, l, network, first, last, like)
+        inputs_forward(batch, layers[l], first, last, 0, layers[l].padded, like)
+        recurrence_forward(batch, layers[l], first, last, like)
+        layer_outputs(batch, layers[l], network, first, last, like)
+    finish_rows(batch, layers, head, network, group, first, last, like)
+    for below in range(network.layers if network.backward else 0):
+        layer = layers[network.layers - 1 - below]
+        output_gradients(batch, layer, network, first, last, like)
+        recurrence_backward(batch, layer, first, last, like)
+        if layer.dx:
+            inputs_backward(batch, layer, first, last, 0, layer.width, like)
+
+
+@inner
+def run_units(batch, layers, head, network, board, ticket, end, like):
+    """As `run_group` for all rows, with the units dealt to the workers: for few rows and many units."""
+    for l in range(network.layers):
+        end += 1
+        if ticket < end:
+            layer_inputs(batch, layers, l, network, 0, batch.rows, like)
+            ticket = finish(board)
+        ticket, end = forward_units(batch, layers[l], board, ticket, end, like)
+        end += 1
+        if ticket < end:
+            layer_outputs(batch, layers[l], network, 0, batch.rows, like)
+            ticket = finish(board)
+        wait(board, end)
+    end += 1
+    if ticket < end:
+        finish_rows(batch, layers, head, network, 0, 0, batch.rows, like)
+        ticket = finish(board)
+    for below in range(network.layers if network.backward else 0):
+        layer = layers[network.layers - 1 - below]
+        wait(board, end)
+        end += 1
+        if ticket < end:
+            output_gradients(batch, layer, network, 0, batch.rows, like)
+            ticket = finish(board)
+        ticket, end = backward_units(batch, layer, board, ticket, end, like)
+    return ticket, end
+
+
+@inner
+def embedding_gradient(batch, layer, network, atom, like):
+    """The gradients of some characters' embeddings; a tied output matrix has left its share there before."""
+    size, first = network.embedding, atom * CHARACTERS
+    de = at(pointer(network.de, like), first * size)
+    rows = min(CHARACTERS, network.vocabulary - first)
+    across = line(de)
+    if not network.gathered:
+        d_table = at(pointer(layer.d_table, like), first * layer.gates_row)
+        product(de, size, d_table, layer.gates_row, 1, pointer(layer.backward_x, like), across, 4 * layer.padded * across,
+                rows, 4 * layer.padded, size, network.tied, 1)  # fmt: skip
+        return
+    ids, dx = ids_pointer(batch.ids), pointer(layer.dx, like)
+    if not network.tied:
+        for k in range(rows * size):
+            de[k] = 0
+    for n in range(batch.positions):
+        if first <= ids[n] < first + rows:
+            if network.embedding_keep:
+                drop(dx, dx, layer.x_row, n, 1, size, network.embedding_keep, network.embedding_key)
+            row, to = at(dx, n * layer.x_row), at(de, (ids[n] - first) * size)
+            for k in range(size):
+                to[k] += row[k]
+
+
+@inner
+def state_gradients(batch, layers, network, like):
+    """The gradients of learned initial states: sums over the rows in their order."""
+    dh0, dc0 = pointer(network.dh0, like), pointer(network.dc0, like)
+    for l in range(network.layers):
+        layer = layers[l]
+        H = layer.hidden
+        for u in range(H):
+            dh0[l * H + u] = 0
+            dc0[l * H + u] = 0
+        if network.learned > 1:
+            # The batch went on from carried states: the learned ones took no part.
+            continue
+        for b in range(batch.rows):
+            dh, dc = (
+                at(pointer(layer.dh0, like), b * layer.h_row),
+                at(pointer(layer.dc, like), b * layer.h_row),
+            )
+            for u in range(H):
+                dh0[l * H + u] += dh[u]
+                dc0[l * H + u] += dc[u]
+
+
+@inner
+def summarize(batch, head, network):
+    """The mean loss and how many argmaxes are right, summed over positions in their order."""
+    losses, correct = floats_pointer(head.losses), ids_pointer(head.correct)
+    total, hits = 0.0, 0
+    for n in range(batch.positions):
+        total += losses[n]
+        hits += correct[n]
+    results = floats_pointer(network.results)
+    results[0] = total / batch.positions
+    results[1] = hits
+
+
+@inner
+def run_network(batch, layers, head, network, like, board):
+    """All phases; see `tickets` for how workers share them."""
+    bounds = ids_pointer(batch.bounds)
+    end, ticket = 0, draw(board)
+    if not network.packed:
+        for l in range(network.layers):
+            begin, end = end, end + blocks(layers[l], like)
+            while ticket < end:
+                pack_block(layers[l], ticket - begin, network.vocabulary, network.e, network.embedding, like)
+                ticket = finish(board)
+        end += 1
+        if ticket < end:
+            pack_head(head, layers[network.layers - 1].hidden, like)
+            if network.e_rows:
+                embed_rows(network, like)
+            ticket = finish(board)
+        wait(board, end)
+    if batch.split:
+        ticket, end = run_units(batch, layers, head, network, board, ticket, end, like)
+    else:
+        begin, end = end, end + batch.groups
+        while ticket < end:
+            group = ticket - begin
+            run_group(batch, layers, head, network, group, bounds[group], bounds[group + 1], like)
+            ticket = finish(board)
+    if not network.backward:
+        if network.losses:
+            end += 1
+            if ticket < end:
+                wait(board, end - 1)
+                summarize(batch, head, network)
+                ticket = finish(board)
+        wait(board, end)
+        return
+
+    wait(board, end)
+    top = layers[network.layers - 1]
+    for l in range(network.layers):
+        begin, end = end, end + gradient_atoms(layers[l])
+        while ticket < end:
+            weight_gradients(batch, layers[l], ticket - begin, network.vocabulary, network.e_rows, network.e_row,
+                             network.embedding, like)  # fmt: skip
+            ticket = finish(board)
+    begin, end = end, end + head_atoms(top)
+    while ticket < end:
+        head_gradients(batch, head, top, ticket - begin, like)
+        ticket = finish(board)
+    end += 1
+    if ticket < end:
+        summarize(batch, head, network)
+        if network.learned:
+            state_gradients(batch, layers, network, like)
+        ticket = finish(board)
+
+    wait(board, end)
+    if network.embedding:
+        begin, end = end, end + -(-network.vocabulary // CHARACTERS)
+        while ticket < end:
+            embedding_gradient(batch, layers[0], network, ticket - begin, like)
+            ticket = finish(board)
+        wait(board, end)
+    if network.pieces:
+        run_update(network, like, board, ticket, end)
+
+
+@kernel
+def network_program(batch, layers, head, network, like, board, patience):
+    """Forward, and as the records ask: losses, gradients, an update. Arrays of one record each, `layers` of L."""
+    if enter(board):
+        saved = flush_denormals()
+        run_network(batch[0], layers, head[0], network[0], like, board)
+        restore(saved)
+    leave(board, patience)

@@ -1,0 +1,143 @@
+"""The one product of the engine, and how matrices are packed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from fastlstm.engine.kernels.compile import inner
+from fastlstm.engine.simd.memory import at, intrinsic
+from fastlstm.engine.simd.routines import copy, transpose
+from fastlstm.engine.simd.target import Target, target
+from fastlstm.engine.simd.tiles import tile
+from fastlstm.engine.simd.vector import pointer_bits
+
+# So many steps of the depth are summed in registers before the next columns: a panel of them stays in the L1 cache.
+DEPTH = 256
+
+
+def of_target(value: Callable[[Target], int]) -> Any:
+    """A function of a pointer that is a constant of its element type's target."""
+
+    @intrinsic
+    def constant(typingctx: Any, like: Any) -> Any:
+        number = value(target(pointer_bits(like)))
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return ir.IntType(64)(number)
+
+        return types.int64(like), generate
+
+    return constant
+
+
+lanes = of_target(lambda t: t.lanes)
+line = of_target(lambda t: t.line)
+tile_rows = of_target(lambda t: t.rows)
+tile_vectors = of_target(lambda t: t.vectors)
+wide_1 = of_target(lambda t: t.wide(1))
+wide_2 = of_target(lambda t: t.wide(2))
+wide_3 = of_target(lambda t: t.wide(3))
+
+
+@inner
+def tile_width(like, rows):
+    """Vectors of the widest tile for so many rows."""
+    if rows == 1:
+        return wide_1(like)
+    if rows == 2:
+        return wide_2(like)
+    if rows == 3:
+        return wide_3(like)
+    return tile_vectors(like)
+
+
+@inner
+def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load, exact):
+    """C (rows, columns) = [C +] A · B, summed over depth in ascending order.
+
+    A has row and depth strides a_row and a_k; B lies in panels of `line` columns, b_panel apart, of depth stride b_k
+    (a plain matrix has b_panel = line). Without `exact`, C has room up to a whole vector; with it, nothing is
+    touched past its columns. B is always read in whole vectors.
+    """
+    size = lanes(c)
+    per_panel = line(c) // size
+    full = columns // size if exact else -(-columns // size)
+    rest = columns % size if exact else 0
+    width = tile_width(c, rows)
+    parts = max(1, -(-rows // tile_rows(c)))
+    # Heights as equal as can be; a division takes as long as a few steps of a small tile.
+    lower, higher = (rows, 0) if parts == 1 else (rows // parts, rows % parts)
+    # A single row streams through B: the longer its way through each panel, the better.
+    most = max(depth, 1) if rows == 1 else DEPTH
+    for k in range(0, max(depth, 1), most):
+        now = min(most, depth - k)
+        go_on = 1 if load or k else 0
+        j = 0
+        while j < full or (j == full and rest):
+            vectors = width
+            while vectors > full - j and vectors > tile_vectors(c):
+                vectors //= 2
+            vectors = min(vectors, full - j)
+            cut = 0
+            if j == full:
+                vectors = cut = 1
+            b_here = at(b, (j // per_panel) * b_panel + (j % per_panel) * size + k * b_k)
+            done = 0
+            for part in range(parts):
+                height = lower + (1 if part < higher else 0)
+                a_here = at(a, done * a_row + k * a_k)
+                c_here = at(c, done * c_row + j * size)
+                tile(
+                    height,
+                    vectors,
+                    cut,
+                    a_here,
+                    a_row,
+                    a_k,
+                    b_here,
+                    b_k,
+                    b_panel,
+                    c_here,
+                    c_row,
+                    now,
+                    go_on,
+                    rest,
+                )
+                done += height
+            j += vectors
+
+
+@inner
+def pack_columns(panel, source, source_row, rows, depth):
+    """panel[k, r] = source[r, k] for `rows` <= line rows: a panel of the transposed matrix."""
+    size, across = lanes(panel), line(panel)
+    squares = rows // size * size
+    whole = depth // size * size if squares else 0
+    for k in range(0, whole, size):
+        for r in range(0, squares, size):
+            transpose(at(panel, k * across + r), at(source, r * source_row + k), source_row, across)
+    for k in range(depth):
+        for r in range(squares if k < whole else 0, rows):
+            panel[k * across + r] = source[r * source_row + k]
+
+
+@inner
+def pack_rows(panels, panel_size, source, source_row, rows, columns):
+    """Spread rows of `columns` elements over the same rows of consecutive panels, a panel at a time.
+
+    Row by row each line would go to another page, and all of them to a few sets of the caches.
+    """
+    across = line(panels)
+    for j in range(0, columns, across):
+        panel = at(panels, j // across * panel_size)
+        for r in range(rows):
+            row = at(source, r * source_row + j)
+            if j + across <= columns:
+                copy(at(panel, r * across), row, across)
+            else:
+                for i in range(columns - j):
+                    panel[r * across + i] = row[i]

@@ -1,0 +1,177 @@
+"""The recurrence of one LSTM layer, forward and backward, for a group of rows or with the units dealt to the workers.
+
+Rows are sequences, and a group of rows goes through all its steps alone: nothing here depends on other rows.
+"""
+
+from __future__ import annotations
+
+from fastlstm.engine.kernels.compile import inner
+from fastlstm.engine.kernels.layer import UNITS, active_rows, inputs_backward, inputs_forward
+from fastlstm.engine.kernels.product import line, product
+from fastlstm.engine.kernels.single import add_shares, leave_share
+from fastlstm.engine.kernels.states import give_gradients, give_states, take_gradients, take_states
+from fastlstm.engine.kernels.tickets import finish, wait
+from fastlstm.engine.simd.memory import at, ids_pointer, pointer
+from fastlstm.engine.simd.routines import lstm_cell, lstm_cell_backward
+
+
+@inner
+def forward_step(batch, layer, s, first, last, unit, units, like):
+    """Step s of the recurrence for the rows first..last and so many units; the gates hold the inputs' share."""
+    gates, h, c = pointer(layer.gates, like), pointer(layer.h, like), pointer(layer.c, like)
+    across, padded = line(gates), layer.padded
+    start = ids_pointer(batch.start)
+    t = s if layer.step > 0 else batch.steps - 1 - s
+    rows = active_rows(batch, t, first, last)
+    before = t - layer.step
+    carried = min(rows, active_rows(batch, before, first, last))
+    parts, width = (1, 4 * padded) if units == padded else (4, units)
+    for part in range(2):
+        # Rows that go on from the step before, then rows that begin.
+        low, high = (0, carried) if part == 0 else (carried, rows)
+        if high == low:
+            continue
+        source = (batch.rows + start[before] + first if part == 0 else first) + low
+        position = start[t] + first + low
+        for gate in range(parts if part == 0 or layer.carried else 0):
+            column = gate * padded + unit
+            product(at(gates, position * layer.gates_row + column), layer.gates_row,
+                    at(h, source * layer.h_row), layer.h_row, 1,
+                    at(pointer(layer.forward_h, like), column * layer.hidden), across, layer.hidden * across,
+                    high - low, layer.hidden, width, 1, 0)  # fmt: skip
+        for r in range(high - low):
+            n = batch.rows + position + r
+            lstm_cell(at(gates, (position + r) * layer.gates_row + unit), at(c, (source + r) * layer.h_row + unit),
+                      at(c, n * layer.h_row + unit), at(h, n * layer.h_row + unit), padded, units)  # fmt: skip
+
+
+@inner
+def backward_step(batch, layer, s, first, last, unit, units, like):
+    """Step s backwards, for the rows first..last and so many units.
+
+    The gates become the gradients of their arguments, and dc that of the cell states before; those of the step after
+    are complete. A single row of many units takes dh from shares that the step after has left, and leaves its own.
+    """
+    gates, c = pointer(layer.gates, like), pointer(layer.c, like)
+    dh, dc = at(pointer(layer.dh, like), unit), at(pointer(layer.dc, like), unit)
+    across, padded = line(gates), layer.padded
+    back = at(pointer(layer.backward_h, like), 4 * padded * unit)
+    start = ids_pointer(batch.start)
+    t = batch.steps - 1 - s if layer.step > 0 else s
+    rows = active_rows(batch, t, first, last)
+    before, after = t - layer.step, t + layer.step
+    position = start[t] + first
+    goes_on = min(rows, active_rows(batch, after, first, last))
+    if goes_on and layer.shares:
+        add_shares(layer, at(dh, position * layer.h_row), s - 1, unit, units, like)
+    elif goes_on:
+        product(at(dh, position * layer.h_row), layer.h_row,
+                at(gates, (start[after] + first) * layer.gates_row), layer.gates_row, 1,
+                back, across, 4 * padded * across, goes_on, 4 * padded, units, 1, 0)  # fmt: skip
+    carried = min(rows, active_rows(batch, before, first, last))
+    for r in range(rows):
+        source = (batch.rows + start[before] if r < carried else 0) + first + r
+        n = position + r
+        lstm_cell_backward(at(gates, n * layer.gates_row + unit), at(c, source * layer.h_row + unit),
+                           at(c, (batch.rows + n) * layer.h_row + unit), at(dh, n * layer.h_row),
+                           at(dc, (first + r) * layer.h_row), padded, units)  # fmt: skip
+    if layer.shares and rows and (carried or layer.dh0):
+        leave_share(layer, at(gates, position * layer.gates_row), s, unit, units, like)
+
+
+@inner
+def start_gradient(batch, layer, first, last, unit, units, like):
+    """dh0 of the rows first..last for so many units, from the gradients of their first steps' gates."""
+    gates = pointer(layer.gates, like)
+    start, across = ids_pointer(batch.start), line(gates)
+    for s in range(batch.steps):
+        t = s if layer.step > 0 else batch.steps - 1 - s
+        rows = active_rows(batch, t, first, last)
+        low = min(rows, active_rows(batch, t - layer.step, first, last))
+        if low < rows:
+            dh0 = at(pointer(layer.dh0, like), (first + low) * layer.h_row + unit)
+            if layer.shares:
+                for u in range(units):
+                    dh0[u] = 0
+                add_shares(layer, dh0, batch.steps - 1 - s, unit, units, like)
+                continue
+            product(dh0, layer.h_row, at(gates, (start[t] + first + low) * layer.gates_row), layer.gates_row, 1,
+                    at(pointer(layer.backward_h, like), 4 * layer.padded * unit), across, 4 * layer.padded * across,
+                    rows - low, 4 * layer.padded, units, 0, 0)  # fmt: skip
+
+
+@inner
+def recurrence_forward(batch, layer, first, last, like):
+    """The rows first..last through all their steps; the gates hold the inputs' share."""
+    take_states(batch, layer, first, last, 0, layer.padded, like)
+    for s in range(batch.steps):
+        forward_step(batch, layer, s, first, last, 0, layer.padded, like)
+    give_states(batch, layer, first, last, 0, layer.padded, like)
+
+
+@inner
+def recurrence_backward(batch, layer, first, last, like):
+    """The rows first..last backwards through all their steps, then dh0 where it is asked for."""
+    take_gradients(batch, layer, first, last, 0, layer.padded, like)
+    for s in range(batch.steps):
+        backward_step(batch, layer, s, first, last, 0, layer.padded, like)
+    if layer.dh0:
+        start_gradient(batch, layer, first, last, 0, layer.padded, like)
+    give_gradients(batch, layer, first, last, 0, layer.padded, like)
+
+
+@inner
+def unit_atoms(layer):
+    """Into how many atoms a step's units are split."""
+    return -(-layer.padded // UNITS)
+
+
+@inner
+def unit_range(size, atom):
+    """The first of an atom's units, and how many they are."""
+    return atom * UNITS, min(UNITS, size - atom * UNITS)
+
+
+@inner
+def forward_units(batch, layer, board, ticket, end, like):
+    """All rows forward with the units dealt to the workers: a phase for the inputs, then one for each step."""
+    for s in range(-1, batch.steps):
+        wait(board, end)
+        begin, end = end, end + unit_atoms(layer)
+        while ticket < end:
+            unit, units = unit_range(layer.padded, ticket - begin)
+            if s < 0:
+                take_states(batch, layer, 0, batch.rows, unit, units, like)
+                inputs_forward(batch, layer, 0, batch.rows, unit, units, like)
+            else:
+                forward_step(batch, layer, s, 0, batch.rows, unit, units, like)
+            if s == batch.steps - 1:
+                give_states(batch, layer, 0, batch.rows, unit, units, like)
+            ticket = finish(board)
+    wait(board, end)
+    return ticket, end
+
+
+@inner
+def backward_units(batch, layer, board, ticket, end, like):
+    """All rows backwards with the units dealt to the workers, then dh0 and dx where they are asked for."""
+    for s in range(batch.steps + 1):
+        wait(board, end)
+        begin, end = end, end + unit_atoms(layer)
+        while ticket < end:
+            unit, units = unit_range(layer.padded, ticket - begin)
+            if s == 0:
+                take_gradients(batch, layer, 0, batch.rows, unit, units, like)
+            if s < batch.steps:
+                backward_step(batch, layer, s, 0, batch.rows, unit, units, like)
+            elif layer.dh0:
+                start_gradient(batch, layer, 0, batch.rows, unit, units, like)
+                give_gradients(batch, layer, 0, batch.rows, unit, units, like)
+            ticket = finish(board)
+    begin, end = end, end + (-(-layer.width // UNITS) if layer.dx else 0)
+    while ticket < end:
+        column, columns = unit_range(layer.width, ticket - begin)
+        inputs_backward(batch, layer, 0, batch.rows, column, columns, like)
+        ticket = finish(board)
+    wait(board, end)
+    return ticket, end

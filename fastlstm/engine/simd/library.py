@@ -1,0 +1,108 @@
+"""The tiles and routines, compiled once for this CPU and kept as an object file.
+
+Numba optimises a function again within each of its callers; what is called by name instead is compiled once. The
+library is rebuilt when a source, the compiler or the target changes: all of them are in the file's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import llvmlite
+import llvmlite.binding as llvm
+import numba
+from llvmlite import ir
+
+import fastlstm.engine.simd.routines  # noqa: F401 - fills ROUTINES
+from fastlstm.engine.simd.target import Target, compiled_for, target
+from fastlstm.engine.simd.tiles import tiles
+from fastlstm.engine.simd.vector import ROUTINES, Routine, define, symbol
+
+_loaded: dict[int, Any] = {}
+
+
+def source_digest() -> str:
+    """A digest of all that is compiled: `simd/`, `kernels/`, the line size, and the compiler's version."""
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
+    rooms = [path for room in ("simd", "kernels") for path in sorted((package / room).glob("*.py"))]
+    for source in [package / "memory.py", *rooms]:
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()
+
+
+DIGEST = source_digest()
+
+
+def load(bits: int, folder: Path | None) -> None:
+    """Make the library for elements of `bits` bits callable, from its file in `folder` where there is one."""
+    if bits in _loaded:
+        return
+    machine, cpu = host_machine()
+    family = f"fastlstm-{bits}-{hashlib.sha256(str(cpu).encode()).hexdigest()[:8]}"
+    path = None if folder is None else folder / f"{family}-{DIGEST[:24]}.o"
+    code = _read(path)
+    if code is None:
+        code = machine.emit_object(optimized(target(bits), machine))
+        _write(path, code, f"{family}-*.o")
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    for routine in routines(target(bits)):
+        llvm.add_symbol(symbol(routine, bits), engine.get_function_address(symbol(routine, bits)))
+    _loaded[bits] = engine
+
+
+def host_machine() -> tuple[llvm.TargetMachine, tuple[str, ...]]:
+    """The compiler for what Numba compiles for, and its triple, CPU and features."""
+    triple, cpu, features = compiled_for()
+    machine = llvm.Target.from_triple(triple).create_target_machine(
+        cpu=cpu, features=features, opt=3, reloc="pic", codemodel="default", jit=True
+    )
+    return machine, (triple, cpu, features)
+
+
+def routines(t: Target) -> dict[str, Routine]:
+    """Everything that the library for a target holds, by name."""
+    return ROUTINES | tiles(t)
+
+
+def optimized(t: Target, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """The library for a target, written and optimised."""
+    written = ir.Module(f"fastlstm{t.bits}")
+    for name, what in routines(t).items():
+        define(written, name, what, t)
+    parsed = llvm.parse_assembly(str(written))
+    parsed.triple, parsed.data_layout = machine.triple, str(machine.target_data)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    builder.getModulePassManager().run(parsed, builder)
+    return parsed
+
+
+def _read(path: Path | None) -> bytes | None:
+    try:
+        return None if path is None else path.read_bytes() or None
+    except OSError:
+        return None
+
+
+def _write(path: Path | None, code: bytes, predecessors: str) -> None:
+    """Replace the file atomically and remove those of older sources; a folder that refuses means no file."""
+    if path is None:
+        return
+    # Readable by whoever may read the folder, so not by `tempfile`.
+    temporary = path.with_suffix(f".{uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(code)
+            for old in path.parent.glob(predecessors):
+                old.unlink(missing_ok=True)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError:
+        return

@@ -1,0 +1,249 @@
+"""The vector passes over contiguous rows: cells, softmax, sums, optimisers.
+
+Every count is a whole number of cache lines, so rows have no tails; what lies past the real units is zero and stays
+zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+
+from fastlstm.engine.simd.functions import exp, sigmoid, tanh
+from fastlstm.engine.simd.vector import Code, Vector, routine
+
+
+@routine("ppppii")
+def lstm_cell(code: Code, gates: Any, c_before: Any, c: Any, h: Any, width: Any, count: Any) -> None:
+    """One row: pre-activations i, f, g, o (each `width` apart) become gates in place; c = f·c_before + i·g, h = o·tanh c."""
+    builder = code.builder
+    f_row, g_row, o_row = (code.at(gates, builder.mul(width, code.index(k))) for k in (1, 2, 3))
+
+    def body(u: Any, _: list[Any]) -> list[Any]:
+        i, f = sigmoid(code.load(gates, u)), sigmoid(code.load(f_row, u))
+        g, o = tanh(code.load(g_row, u)), sigmoid(code.load(o_row, u))
+        cell = f.muladd(code.load(c_before, u), i * g)
+        for value, row in ((i, gates), (f, f_row), (g, g_row), (o, o_row), (cell, c), (o * tanh(cell), h)):
+            code.store(value, row, u)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)
+
+
+@routine("pppppii")
+def lstm_cell_backward(
+    code: Code, gates: Any, c_before: Any, c: Any, dh: Any, dc: Any, width: Any, count: Any
+) -> None:
+    """One row: gates become the gradients of their pre-activations in place, and dc that of c_before.
+
+    With t = tanh c and dc' = dc + dh·o·(1 − t²): di = dc'·g, df = dc'·c_before, dg = dc'·i, do = dh·t, each times the
+    slope of its activation; then dc = dc'·f.
+    """
+    builder = code.builder
+    f_row, g_row, o_row = (code.at(gates, builder.mul(width, code.index(k))) for k in (1, 2, 3))
+    one = code.constant(1.0)
+
+    def body(u: Any, _: list[Any]) -> list[Any]:
+        i, f, g, o = (code.load(row, u) for row in (gates, f_row, g_row, o_row))
+        t, upstream = tanh(code.load(c, u)), code.load(dh, u)
+        total = (upstream * o).muladd(one - t * t, code.load(dc, u))
+        code.store(total * g * (i * (one - i)), gates, u)
+        code.store(total * code.load(c_before, u) * (f * (one - f)), f_row, u)
+        code.store(total * i * (one - g * g), g_row, u)
+        code.store(upstream * t * (o * (one - o)), o_row, u)
+        code.store(total * f, dc, u)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)
+
+
+@routine("ppi")
+def softmax(code: Code, row: Any, result: Any, count: Any) -> None:
+    """row becomes e^(row − max); result[0] is the max and result[1] the sum."""
+
+    def larger(u: Any, carried: list[Vector]) -> list[Vector]:
+        return [carried[0].maximum(code.load(row, u))]
+
+    (most,) = code.loop(count, [code.load(row)], larger, step=code.lanes)
+    most = code.splat(most.fold(Vector.maximum))
+
+    def shifted(u: Any, carried: list[Vector]) -> list[Vector]:
+        power = exp(code.load(row, u) - most)
+        code.store(power, row, u)
+        return [carried[0] + power]
+
+    (total,) = code.loop(count, [code.constant(0.0)], shifted, step=code.lanes)
+    builder = code.builder
+    builder.store(
+        builder.extract_element(most.value, ir.Constant(ir.IntType(32), 0)), result, align=code.bits // 8
+    )
+    builder.store(total.fold(Vector.__add__), code.at(result, 1), align=code.bits // 8)
+
+
+@routine("ppi")
+def scale(code: Code, row: Any, factor: Any, count: Any) -> None:
+    """row ·= factor[0]."""
+    by = code.broadcast(factor)
+
+    def body(u: Any, _: list[Any]) -> list[Any]:
+        code.store(code.load(row, u) * by, row, u)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)
+
+
+@routine("ppi")
+def add(code: Code, row: Any, summand: Any, count: Any) -> None:
+    """row += summand."""
+
+    def body(u: Any, _: list[Any]) -> list[Any]:
+        code.store(code.load(row, u) + code.load(summand, u), row, u)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)
+
+
+@routine("ppi")
+def copy(code: Code, row: Any, source: Any, count: Any) -> None:
+    """row = source."""
+
+    def body(u: Any, _: list[Any]) -> list[Any]:
+        code.store(code.load(source, u), row, u)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)
+
+
+@routine("ppii")
+def transpose(code: Code, block: Any, source: Any, source_row: Any, block_row: Any) -> None:
+    """block[j, i] = source[i, j] for one square of lanes × lanes elements, rows `block_row` and `source_row` apart."""
+    builder, lanes = code.builder, code.lanes
+    rows = [code.load(source, builder.mul(source_row, code.index(i))).value for i in range(lanes)]
+    half = lanes // 2
+    # log2(lanes) rounds: in each, rows i and i + half are interleaved into rows 2i and 2i + 1.
+    low = [lane // 2 + (lane % 2) * lanes for lane in range(lanes)]
+    high = [index + half for index in low]
+    kind = ir.VectorType(ir.IntType(32), lanes)
+    for _ in range(lanes.bit_length() - 1):
+        mixed = []
+        for i in range(half):
+            for order in (low, high):
+                mixed.append(builder.shuffle_vector(rows[i], rows[i + half], ir.Constant(kind, order)))
+        rows = mixed
+    for j, value in enumerate(rows):
+        code.store(Vector(code, value), block, builder.mul(block_row, code.index(j)))
+
+
+def fold_rows(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors: Any, width: Any, count: Any,
+              rows: int) -> None:  # fmt: skip
+    """`fold` for so many rows of the panels."""
+    builder, vectors = code.builder, code.target.line // code.lanes
+    totals = [code.constant(0.0)] * (rows * vectors)
+    for g in range(4):
+        of_gate = code.opaque(code.at(panels, code.times(gate, g))), code.at(factors, code.times(width, g))
+
+        def body(n: Any, totals: list[Vector], of_gate: Any = of_gate) -> list[Vector]:
+            here, units = (
+                code.at(of_gate[0], builder.mul(n, panel)),
+                code.at(of_gate[1], code.times(n, code.target.line)),
+            )
+            line = [code.load(units, v * code.lanes) for v in range(vectors)]
+            return [
+                line[i % vectors].muladd(code.load(here, i * code.lanes), total)
+                for i, total in enumerate(totals)
+            ]
+
+        totals = code.loop(count, totals, body)
+    for r in range(rows):
+        total, *others = totals[r * vectors : (r + 1) * vectors]
+        for other in others:
+            total += other
+        builder.store(total.fold(Vector.__add__), code.at(sums, r), align=code.bits // 8)
+
+
+@routine("ppiipiii")
+def fold(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors: Any, width: Any, count: Any,
+         depth: Any) -> None:  # fmt: skip
+    """sums[k] = Σ panels[k, u] · factors[u] for k below `depth`, over the units u of `count` panels of each gate.
+
+    Panels (depth, line) lie `panel` apart, those of the next gate `gate` on, and its factors `width` on. The sum goes
+    over panels first, then over the lanes.
+    """
+    builder, line = code.builder, code.target.line
+    together = max(1, 8 * code.lanes // line)
+    whole = builder.and_(depth, code.index(-together))
+
+    def several(rows: int, first: Any) -> Any:
+        def body(k: Any, _: list[Any]) -> list[Any]:
+            k = builder.add(first, k)
+            here = code.at(panels, code.times(k, line))
+            fold_rows(code, code.at(sums, k), here, panel, gate, factors, width, count, rows)
+            return []
+
+        return body
+
+    code.loop(whole, [], several(together, code.index(0)), together)
+    code.loop(builder.sub(depth, whole), [], several(1, whole))
+
+
+@routine("ppi")
+def clip(code: Code, g: Any, limit: Any, count: Any) -> None:
+    """Clamp g to ±limit[0]; NaN stays."""
+    bound = code.broadcast(limit)
+    low = code.constant(0.0) - bound
+
+    def body(i: Any, _: list[Any]) -> list[Any]:
+        code.store(code.load(g, i).where("<", low, low).where(">", bound, bound), g, i)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)
+
+
+@routine("ppi")
+def squares(code: Code, result: Any, g: Any, count: Any) -> None:
+    """result[0] = the sum of squares of g."""
+    across = code.target.line // code.lanes
+
+    def body(i: Any, sums: list[Vector]) -> list[Vector]:
+        # A sum for each vector of a cache line: one alone would wait for itself.
+        values = [code.load(code.at(g, i), k * code.lanes) for k in range(across)]
+        return [value.muladd(value, total) for value, total in zip(values, sums, strict=True)]
+
+    total, *others = code.loop(count, [code.constant(0.0)] * across, body, step=code.target.line)
+    for other in others:
+        total += other
+    code.builder.store(total.fold(Vector.__add__), result, align=code.bits // 8)
+
+
+@routine("pppppi")
+def adam(code: Code, p: Any, g: Any, m: Any, v: Any, numbers: Any, count: Any) -> None:
+    """Kingma and Ba's Adam (2015), with AdamW's decay; numbers: scale of g, β1, 1 − β1, β2, 1 − β2, 1/√c2, ε, step, keep."""
+    factor, beta1, rest1, beta2, rest2, root, epsilon, step, keep = (
+        code.broadcast(numbers, k) for k in range(9)
+    )
+
+    def body(i: Any, _: list[Any]) -> list[Any]:
+        gradient = code.load(g, i) * factor
+        mean = beta1.muladd(code.load(m, i), rest1 * gradient)
+        square = beta2.muladd(code.load(v, i), rest2 * gradient * gradient)
+        code.store(mean, m, i)
+        code.store(square, v, i)
+        code.store(code.load(p, i) * keep - step * mean / (square.sqrt().muladd(root, epsilon)), p, i)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)
+
+
+@routine("ppppi")
+def momentum(code: Code, p: Any, g: Any, m: Any, numbers: Any, count: Any) -> None:
+    """Stochastic gradient descent, m = μ·m + g; numbers: scale of g, μ, learning rate, keep."""
+    factor, mu, rate, keep = (code.broadcast(numbers, k) for k in range(4))
+
+    def body(i: Any, _: list[Any]) -> list[Any]:
+        mean = mu.muladd(code.load(m, i), code.load(g, i) * factor)
+        code.store(mean, m, i)
+        code.store(code.load(p, i) * keep - rate * mean, p, i)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)

@@ -1,0 +1,195 @@
+"""The threads: plain Python threads that run one nogil program together and share its atoms by tickets.
+
+The caller works too and never waits for a helper to arrive: a helper that is late finds fewer tickets, or none, or a
+closed board. So a busy pool, a fork or a single core change how long a program takes and nothing else.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from fastlstm.engine.kernels.tickets import close, new_bell, new_board
+from fastlstm.errors import FastLSTMError
+
+# Below so many floating-point operations, waking a helper costs more than it brings.
+SMALL_WORK = 3e6
+# So many pauses a helper listens after a program before it sleeps.
+PATIENCE = 4000
+
+
+class Job(NamedTuple):
+    """A program with its arguments, all but a guest's patience."""
+
+    program: Callable[..., None]
+    arguments: tuple[Any, ...]
+
+
+class Helper(threading.Thread):
+    """One thread that is a guest in the callers' programs."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(name=f"fastlstm-{number}", daemon=True)
+        self.job: Job | None = None
+        self.lock, self.wake = threading.Lock(), threading.Lock()
+        self.wake.acquire()
+        self.asleep = False
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            if not self.work():
+                self.wake.acquire()
+
+    def work(self) -> bool:
+        """Run the job that is waiting; without one, return to be woken."""
+        with self.lock:
+            job, self.job = self.job, None
+            self.asleep = job is None
+        if job is None:
+            return False
+        # It ends with a while of listening: what comes next is found in this loop, without the system's help.
+        job.program(*job.arguments, PATIENCE)
+        return True
+
+    def give(self, job: Job) -> None:
+        with self.lock:
+            self.job = job
+            if self.asleep:
+                # Nothing between these two can be interrupted: a helper that nobody wakes would be lost.
+                self.asleep = False
+                self.wake.release()
+
+
+class Pool:
+    """The helpers of this process; one program uses them at a time, others run on their caller's thread alone."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.helpers: list[Helper] = []
+        self.bell, self.rings = new_bell(), 0
+
+    def run(self, program: Callable[..., None], arguments: tuple[Any, ...], workers: int) -> None:
+        if workers < 2 or not self.lock.acquire(blocking=False):
+            program(*arguments, new_board(), 0)
+            return
+        self.rings += 1
+        board = new_board(self.bell, self.rings)
+        job = Job(program, (*arguments, board))
+        interrupted = None
+        try:
+            self.grow(workers - 1)
+            for helper in self.helpers[: workers - 1]:
+                helper.give(job)
+            program(*job.arguments, 0)
+        finally:
+            # Whatever comes, no guest may outlive the arrays it works on; one that comes late finds the board closed.
+            while True:
+                try:
+                    close(board)
+                    break
+                except BaseException as error:
+                    interrupted = error
+            self.lock.release()
+        if interrupted is not None:
+            raise interrupted
+
+    def grow(self, helpers: int) -> None:
+        """Start helpers until there are so many, or the system grants no more threads."""
+        try:
+            while len(self.helpers) < helpers:
+                self.helpers.append(Helper(len(self.helpers) + 1))
+        except RuntimeError:
+            return
+
+
+_pool = Pool()
+
+
+def _after_fork() -> None:
+    """A child has none of its parent's threads."""
+    global _pool
+    _pool = Pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def run(program: Callable[..., None], *arguments: Any, threads: int | None = None, work: float = 0.0) -> None:
+    """Run program(*arguments, board) on up to `threads` threads; `work` is its floating-point operations."""
+    count = thread_count(threads)
+    _pool.run(program, arguments, 1 if work < SMALL_WORK else count)
+
+
+_available: int | None = None
+
+
+def thread_count(threads: int | None = None) -> int:
+    """`threads`, else FASTLSTM_NUM_THREADS, else the physical cores that this process may use."""
+    global _available
+    if threads is not None:
+        return checked(threads, "threads")
+    setting = os.environ.get("FASTLSTM_NUM_THREADS")
+    if setting:
+        return checked(setting, "FASTLSTM_NUM_THREADS")
+    if _available is None:
+        _available = available_cores()
+    return _available
+
+
+def checked(value: int | str, name: str) -> int:
+    try:
+        count = int(value) if isinstance(value, str) else operator.index(value)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1:
+        raise FastLSTMError(f"{name} is {value!r}; it must be a whole number of at least 1")
+    return count
+
+
+def available_cores() -> int:
+    """Distinct physical cores within this process's affinity, at most the control group's quota."""
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores = {physical_core(cpu) for cpu in cpus}
+    return max(1, min(len(cores), quota()))
+
+
+def physical_core(cpu: int) -> tuple[str, str]:
+    """The package and core that a logical processor belongs to; itself where the system does not say."""
+    place = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
+    try:
+        return (place / "physical_package_id").read_text().strip(), (place / "core_id").read_text().strip()
+    except OSError:
+        return "", str(cpu)
+
+
+def quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Whole processors that this process's control groups (version 2 or 1) grant, rounded up."""
+    try:
+        own = next(line[3:] for line in membership.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        own = "/"
+    # A limit of any group above holds too; within a container all of them may be out of sight.
+    parts = PurePosixPath(own).parts[1:]
+    groups = [root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+    return min([os.cpu_count() or 1, *(granted(group) for group in groups)])
+
+
+def granted(group: Path) -> int:
+    """Whole processors that one control group grants, rounded up; all where it sets no limit."""
+    try:
+        limit, period = (group / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            old = group / "cpu"
+            limit, period = ((old / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        except OSError:
+            return os.cpu_count() or 1
+    if limit.strip() in ("max", "-1"):
+        return os.cpu_count() or 1
+    return max(1, -(-int(limit) // int(period)))

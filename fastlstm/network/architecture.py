@@ -1,0 +1,81 @@
+"""The sizes and options that decide a network's parameters, and the states it carries.
+
+Letters: V characters, E embedding size, H hidden size, L layers, B sequences in a batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastlstm.errors import FastLSTMError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes and options that decide a network's parameters.
+
+    `embedding` 0 means one-hot inputs. `dropout` acts on every layer's outputs, the last one's too,
+    `embedding_dropout` on the embeddings. `tied` uses the embeddings as output matrix (then E = H).
+    `learned_state` makes the initial states parameters. `forget_bias` is the forget gate's first bias.
+    """
+
+    vocabulary: int
+    hidden: int = 256
+    embedding: int = 64
+    layers: int = 1
+    dropout: float = 0.0
+    embedding_dropout: float = 0.0
+    tied: bool = False
+    learned_state: bool = False
+    forget_bias: float = 1.0
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        least = {"vocabulary": 1, "hidden": 1, "embedding": 0, "layers": 1}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        for name in ("dropout", "embedding_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.dtype not in ("float32", "float64"):
+            raise FastLSTMError(f"dtype is {self.dtype!r}; it must be float32 or float64")
+        if self.tied and self.embedding != self.hidden:
+            raise FastLSTMError(
+                f"a tied output matrix needs embedding = hidden; they are {self.embedding} and {self.hidden}"
+            )
+        if self.embedding_dropout and not self.embedding:
+            raise FastLSTMError(
+                "embedding_dropout with embedding 0: one-hot inputs have no embedding to drop"
+            )
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Parameter names and shapes in the order of the flat buffer."""
+        V, H, E = self.vocabulary, self.hidden, self.embedding
+        shapes: dict[str, tuple[int, ...]] = {}
+        if E:
+            shapes["embedding"] = (V, E)
+        for layer in range(self.layers):
+            width = H if layer else (E or V)
+            shapes[f"lstm.{layer}.W"] = (4 * H, H + width)
+            shapes[f"lstm.{layer}.b"] = (4 * H,)
+        if not self.tied:
+            shapes["head.W"] = (V, H)
+        shapes["head.b"] = (V,)
+        if self.learned_state:
+            shapes["h0"] = shapes["c0"] = (self.layers, H)
+        return shapes
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+
+class State(NamedTuple):
+    """The hidden and cell states between two calls, each (L, B, H)."""
+
+    h: np.ndarray
+    c: np.ndarray

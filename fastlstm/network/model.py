@@ -1,0 +1,179 @@
+"""The network: embedding → LSTM layers → linear → softmax cross-entropy, and its gradients.
+
+Letters: T time steps, B sequences in a batch, V characters, E embedding size, H hidden size, L layers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastlstm.engine.layout import Plan
+from fastlstm.engine.parameters import Parameters
+from fastlstm.engine.positions import real_positions
+from fastlstm.errors import FastLSTMError
+from fastlstm.network.architecture import Architecture, State
+from fastlstm.network.optim import Optimizer
+from fastlstm.network.program import Program
+
+
+class Metrics(NamedTuple):
+    """Of one call: mean loss in nats a target, correct argmaxes, targets, and the gradients' global norm."""
+
+    loss: float
+    correct: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride] - of targets, not of the tuple's
+    norm: float = 0.0
+
+
+class Network:
+    """Parameters, gradients and the compiled passes over them.
+
+    Initial weights, drawn in the buffer's order from `numpy.random.default_rng(seed)`: embeddings from a standard normal
+    (1/√E when tied), matrices uniformly from ±1/√H, biases zero but for the forget gate's, states zero.
+    A network is not for two threads at once; several networks are.
+    """
+
+    def __init__(self, architecture: Architecture, seed: int = 0, threads: int | None = None) -> None:
+        self.architecture = architecture
+        self.threads = threads
+        self.parameters = Parameters(architecture.shapes(), architecture.dtype)
+        self.gradients = self.parameters.like()
+        self._initialize(np.random.default_rng(seed))
+        self._program = Program(architecture, self.parameters, self.gradients)
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        """For copies: the program holds addresses, so each network has one of its own."""
+        return self.architecture, self.threads, self.parameters, self.gradients
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.architecture, self.threads, self.parameters, self.gradients = state
+        self._program = Program(self.architecture, self.parameters, self.gradients)
+
+    def _initialize(self, rng: np.random.Generator) -> None:
+        H = self.architecture.hidden
+        for name, view in self.parameters.items():
+            if name == "embedding":
+                view[:] = rng.normal(0, H**-0.5 if self.architecture.tied else 1, view.shape)
+            elif name.endswith(".W"):
+                view[:] = rng.uniform(-1, 1, view.shape) / np.sqrt(H)
+            elif name.startswith("lstm") and name.endswith(".b"):
+                view[H : 2 * H] = self.architecture.forget_bias
+
+    def initial_state(self, batch: int) -> State:
+        """The states that a sequence starts from: zero, or the learned ones."""
+        a = self.architecture
+        if a.learned_state:
+            return State(*(np.repeat(self.parameters[name][:, None], batch, 1) for name in ("h0", "c0")))
+        return State(*(np.zeros((a.layers, batch, a.hidden), a.dtype) for _ in range(2)))
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the parameters are to stay as they are: packed once and not at each call, read-only, not trained.
+
+        >>> network = Network(Architecture(5, 4, 3))
+        >>> network.frozen = True
+        >>> network.parameters["head.b"][0] = 1
+        Traceback (most recent call last):
+        ValueError: assignment destination is read-only
+        """
+        return self._program.frozen
+
+    @frozen.setter
+    def frozen(self, frozen: bool) -> None:
+        self.parameters.protect(frozen)
+        self._program.freeze(frozen)
+
+    def forward(self, ids: Any, lengths: Any = None, state: State | None = None) -> tuple[np.ndarray, State]:
+        """Logits (T, B, V), zero past a row's length, and the final state; without dropout."""
+        plan, (real_ids,) = self._real(lengths, ids)
+        final = self._states(plan)
+        self._program.run(plan, real_ids, None, self._start(plan, state), final, self.threads)
+        logits = np.zeros((plan.steps, plan.rows, self.architecture.vocabulary), self.architecture.dtype)
+        real = self._program.logits[: plan.positions, : self.architecture.vocabulary]
+        if plan.positions == plan.steps * plan.rows:
+            logits[...] = real.reshape(logits.shape)
+        else:
+            logits[plan.active()] = real
+        return logits, final
+
+    def evaluate(
+        self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None, final: bool = True
+    ) -> tuple[Metrics, State | None]:
+        """The loss over all real targets, without dropout, and the final state if `final`."""
+        plan, (ids, targets) = self._real(lengths, ids, targets)
+        after = self._states(plan) if final else None
+        self._program.run(plan, ids, targets, self._start(plan, state), after, self.threads)
+        return self._metrics(plan), after
+
+    def backward(
+        self,
+        ids: Any,
+        targets: Any,
+        lengths: Any = None,
+        state: State | None = None,
+        dropout_key: int | None = None,
+    ) -> tuple[Metrics, State]:
+        """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given.
+
+        `dropout_key`, an integer that differs from step to step, switches dropout on.
+        """
+        plan, (ids, targets) = self._real(lengths, ids, targets)
+        after = self._states(plan)
+        self._program.run(plan, ids, targets, self._start(plan, state), after, self.threads, backward=True,
+                         dropout_key=dropout_key, went_on=state is not None)  # fmt: skip
+        return self._metrics(plan), after
+
+    def step(
+        self,
+        ids: Any,
+        targets: Any,
+        optimizer: Optimizer,
+        rate: float,
+        lengths: Any = None,
+        state: State | None = None,
+        dropout_key: int | None = None,
+        final: bool = True,
+    ) -> tuple[Metrics, State | None]:
+        """One training step: gradients, clipping, update at learning rate `rate`; without `final` no final state.
+
+        Parameters and moments stay as they were if the loss or the norm is not finite.
+        """
+        if optimizer.parameters is not self.parameters:
+            raise FastLSTMError(
+                "the optimizer was made for other parameters: make it with Optimizer(network.parameters)"
+            )
+        plan, (ids, targets) = self._real(lengths, ids, targets)
+        after = self._states(plan) if final else None
+        self._program.run(plan, ids, targets, self._start(plan, state), after, self.threads, backward=True,
+                         dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate)  # fmt: skip
+        metrics = self._metrics(plan, updated=True)
+        if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
+            optimizer.steps -= 1
+        return metrics, after
+
+    def _real(self, lengths: Any, *arrays: Any) -> tuple[Plan, list[np.ndarray]]:
+        return real_positions(self.architecture.vocabulary, lengths, *arrays)
+
+    def _start(self, plan: Plan, state: State | None) -> State | None:
+        a = self.architecture
+        if state is None:
+            return self.initial_state(plan.rows) if a.learned_state else None
+        want = (a.layers, plan.rows, a.hidden)
+        for name, array in zip("hc", state, strict=True):
+            if np.shape(array) != want:
+                raise FastLSTMError(
+                    f"state.{name} has shape {np.shape(array)}; it must be (L, B, H) = {want}"
+                )
+        return State(*(np.ascontiguousarray(array, a.dtype) for array in state))
+
+    def _metrics(self, plan: Plan, updated: bool = False) -> Metrics:
+        loss, correct, norm = self._program.results.tolist()
+        return Metrics(loss, int(correct), plan.positions, norm if updated else 0.0)
+
+    def _states(self, plan: Plan) -> State:
+        """Room for the states after a batch."""
+        a = self.architecture
+        return State(*(np.empty((a.layers, plan.rows, a.hidden), a.dtype) for _ in "hc"))

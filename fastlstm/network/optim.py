@@ -1,0 +1,146 @@
+"""SGD, Adam and AdamW on one flat buffer, with clipping by value and by global norm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from fastlstm.engine import workers
+from fastlstm.engine.kernels.optimizer import (
+    ADAM,
+    BETA1,
+    BETA2,
+    CLIP_NORM,
+    CLIP_VALUE,
+    COEFFICIENTS,
+    CORRECTION1,
+    CORRECTION2,
+    DECAY,
+    EPSILON,
+    KIND,
+    MOMENTUM,
+    NUMBERS,
+    PIECE,
+    RATE,
+    SGD,
+    update_program,
+)
+from fastlstm.engine.kernels.records import NETWORK, Row
+from fastlstm.engine.memory import LINE, aligned
+from fastlstm.engine.parameters import Parameters
+from fastlstm.errors import FastLSTMError
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How gradients become updates; the defaults are torch.optim's, and 0 switches a clip off.
+
+    Clipping by value comes before clipping by global norm. `weight_decay` is AdamW's, decoupled from the gradients
+    (Loshchilov and Hutter, 2019).
+    """
+
+    kind: Literal["sgd", "adam", "adamw"] = "adam"
+    momentum: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    clip_value: float = 0.0
+    clip_norm: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("sgd", "adam", "adamw"):
+            raise FastLSTMError(f"optimizer is {self.kind!r}; it must be sgd, adam or adamw")
+        if self.weight_decay and self.kind != "adamw":
+            raise FastLSTMError(f"weight decay with {self.kind}: choose adamw, where it is decoupled")
+        if self.momentum and self.kind != "sgd":
+            raise FastLSTMError(f"momentum with {self.kind}: it is an option of sgd")
+        for name in ("weight_decay", "clip_value", "clip_norm"):
+            if not getattr(self, name) >= 0:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if not self.epsilon > 0:
+            raise FastLSTMError(
+                f"epsilon is {self.epsilon}; it must be positive, or zero gradients give 0 / 0"
+            )
+        for name in ("momentum", "beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, ready for JSON."""
+        return asdict(self)
+
+
+class Optimizer:
+    """An optimiser's configuration, moments and step count for one set of parameters.
+
+    `moments` holds "m" and, for Adam and AdamW, "v". `decays` names the parameters that weight decay pulls on: by default
+    the matrices, not biases, embeddings or initial states.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        config: OptimizerConfig | None = None,
+        decays: Iterable[str] | None = None,
+    ) -> None:
+        self.config = config or OptimizerConfig()
+        self.parameters = parameters
+        self.steps = 0
+        self.moments = {
+            name: parameters.like() for name in (("m",) if self.config.kind == "sgd" else ("m", "v"))
+        }
+        self.decays = [name for name in parameters if name.endswith(".W")] if decays is None else list(decays)
+        self.pieces = self._pieces()
+        self.numbers = np.zeros(NUMBERS)
+
+    def _pieces(self) -> np.ndarray:
+        """Offset, length and whether decayed, of each piece of the flat buffer that is updated as one atom."""
+        line = LINE // self.parameters.flat.dtype.itemsize
+        pieces = []
+        for name, shape in self.parameters.shapes.items():
+            start, whole = self.parameters.offsets[name], -(-math.prod(shape) // line) * line
+            for offset in range(0, whole, PIECE):
+                pieces.append((start + offset, min(PIECE, whole - offset), name in self.decays))
+        return np.array(pieces, np.int64)
+
+    def begin(self, rate: float) -> None:
+        """Count a step, and set the numbers that the kernels need for it."""
+        if not self.parameters.flat.flags.writeable:
+            raise FastLSTMError("the network is frozen: set its frozen to False to train it")
+        c, numbers = self.config, self.numbers
+        self.steps += 1
+        numbers[KIND] = SGD if c.kind == "sgd" else ADAM
+        numbers[CLIP_VALUE] = c.clip_value or np.inf
+        numbers[CLIP_NORM] = c.clip_norm
+        numbers[RATE] = rate
+        numbers[MOMENTUM] = c.momentum
+        numbers[BETA1], numbers[BETA2], numbers[EPSILON] = c.beta1, c.beta2, c.epsilon
+        numbers[DECAY] = c.weight_decay
+        numbers[CORRECTION1], numbers[CORRECTION2] = 1 - c.beta1**self.steps, 1 - c.beta2**self.steps
+
+    def update(self, gradients: Parameters, rate: float, threads: int | None = None) -> float:
+        """Clip `gradients`, move the parameters at learning rate `rate`, return the norm before clipping by norm.
+
+        Clipping by value is done in `gradients` itself. A norm that is not finite changes nothing.
+        """
+        if gradients.shapes != self.parameters.shapes or gradients.flat.dtype != self.parameters.flat.dtype:
+            raise FastLSTMError("the gradients are not like the parameters: make them with parameters.like()")
+        self.begin(rate)
+        record = np.zeros(1, NETWORK)
+        partial, results = np.zeros(len(self.pieces)), np.zeros(3)
+        scratch = aligned(len(self.pieces) * COEFFICIENTS, gradients.flat.dtype)
+        v = self.moments.get("v")
+        Row(record).fill(p=self.parameters.flat, g=gradients.flat, m=self.moments["m"].flat, v=v and v.flat,
+             pieces=len(self.pieces), piece=self.pieces, numbers=self.numbers, partial=partial, coefficients=scratch,
+             results=results)  # fmt: skip
+        workers.run(
+            update_program, record, self.parameters.flat, threads=threads, work=10.0 * gradients.flat.size
+        )
+        if not np.isfinite(results[2]):
+            self.steps -= 1
+        return float(results[2])

@@ -1,0 +1,72 @@
+"""How many steps a run has; for minutes, a few steps and a part of a validation are timed, once, before it begins."""
+
+from __future__ import annotations
+
+from itertools import chain, count
+from time import perf_counter
+
+from fastlstm.data.feeds import Feed
+from fastlstm.training.building import make_network, make_optimizer
+from fastlstm.training.evaluation import evaluate_held_out
+from fastlstm.training.options import Options
+
+WARM_UP = 3  # steps that compile and fill caches, not counted
+TRIAL = 0.025  # of the time given is spent on timing
+LONGEST_TRIAL = 5.0  # seconds
+MARGIN = 0.98  # of what is left is planned for
+SCRAP = 0.02  # of all steps
+
+
+def total_steps(feed: Feed, options: Options) -> int:
+    """The number of updates that the options' steps, epochs or minutes come to."""
+    return (
+        options.steps
+        or (options.epochs or 0) * feed.steps_per_epoch
+        or _steps_within(feed, options, options.minutes or 0.0)
+    )
+
+
+def dropout_key(options: Options, step: int) -> int | None:
+    """A number of a step's own, by seed and step; None where nothing is dropped."""
+    if not (options.dropout or options.embedding_dropout):
+        return None
+    return (options.seed % 2**31 << 32) + step
+
+
+def _steps_within(feed: Feed, options: Options, minutes: float) -> int:
+    """How many steps, with their validations, can be done in `minutes`, on a network that is thrown away.
+
+    The minutes begin after compilation and include the timing done here.
+    """
+    network = make_network(options, feed.vocabulary)
+    optimizer = make_optimizer(options, network)
+    batches = chain.from_iterable(feed.batches(epoch, 0) for epoch in count())
+
+    def step() -> None:
+        batch = next(batches)
+        network.step(batch.ids, batch.targets, optimizer, 1e-6, batch.lengths, None, dropout_key(options, 0))
+
+    for _ in range(WARM_UP):
+        step()
+    evaluate_held_out(network, feed, 1)
+
+    started = perf_counter()
+    trial = min(TRIAL * 60 * minutes, LONGEST_TRIAL)
+    steps = 0
+    while perf_counter() - started < trial or steps < WARM_UP:
+        step()
+        steps += 1
+    per_step = (perf_counter() - started) / steps
+
+    part = evaluate_held_out(network, feed, max(1, int(trial / 2 / per_step)))
+    per_validation = 0.0
+    if part is not None:
+        per_validation = (
+            (perf_counter() - started - per_step * steps) * feed.held_out_characters / part.characters
+        )
+
+    left = 60 * minutes * MARGIN - (perf_counter() - started)
+    interval = options.validate_every or feed.steps_per_epoch
+    total = max(1, int((left - per_validation) / (per_step + per_validation / interval)))
+    beyond = total % interval  # a few steps after a validation are not worth another one
+    return total - beyond if beyond < SCRAP * total else total

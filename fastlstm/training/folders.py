@@ -1,0 +1,89 @@
+"""A run's folder on disk: its files' names, where a new one goes, and the lock against a second process.
+
+model.safetensors       the best model so far, by validation loss
+checkpoint.safetensors  the last state: parameters, moments, streams, position
+metrics.csv             a row for each validation, and between them every `log_every` steps
+config.json             a readable copy of what the run is
+names.index             the training names (unless `index` is off)
+curves.png              where matplotlib is installed
+.lock                   held by the process that trains
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import IO
+
+from fastlstm.data.files import write_atomically
+from fastlstm.errors import FastLSTMError
+
+MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+METRICS, CONFIG, CURVES = "metrics.csv", "config.json", "curves.png"
+COLUMNS = (
+    "step", "epoch", "learning_rate",
+    "train_loss", "train_perplexity", "train_accuracy",
+    "validation_loss", "validation_perplexity", "validation_accuracy",
+    "characters_per_second", "seconds",
+)  # fmt: skip
+
+
+def lock(folder: Path) -> IO[str]:
+    """Hold `folder` against other processes until the file returned is closed or this process ends."""
+    file = open(folder / ".lock", "a+")  # noqa: SIM115, held open by the run
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.close()
+        raise FastLSTMError(
+            f"{folder} is in use by another training process; wait for it or stop it"
+        ) from None
+    except OSError:
+        pass  # a file system without locks: better to train than to refuse
+    return file
+
+
+def check_out(out: str | os.PathLike[str] | None) -> None:
+    """Raise FastLSTMError unless a run may be written to `out`: not there yet, or a folder without files."""
+    if out is None:
+        return
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise FastLSTMError(f"{out} is a file; a run needs a folder")
+    if os.path.isdir(out) and any(not name.startswith(".") for name in os.listdir(out)):
+        raise FastLSTMError(
+            f"{out} holds files already; name another folder, or resume the run that is there"
+        )
+
+
+def new_folder(out: str | os.PathLike[str] | None, source: str | None) -> Path:
+    """Make the folder of a run: `out`, else the next runs/<data>-<n>; none that is there is overwritten."""
+    if out is not None:
+        check_out(out)
+        Path(out).mkdir(parents=True, exist_ok=True)
+        return Path(out)
+    name = "data" if source == "-" else Path(source or "names").name.split(".")[0] or "data"
+    Path("runs").mkdir(exist_ok=True)
+    number = 1
+    while True:
+        folder = Path("runs", f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def cut(metrics: Path, step: int) -> None:
+    """Take the rows after `step`, and an unfinished last one, out of a run's metrics.csv."""
+    lines = metrics.read_bytes().splitlines(keepends=True) if metrics.is_file() else []
+    whole = [line for line in lines if line.endswith(b"\n") and line.split(b",")[0].isdigit()]
+    kept = [line for line in whole if int(line.split(b",")[0]) <= step]
+    write_atomically(metrics, b"".join([",".join(COLUMNS).encode() + b"\n", *kept]))

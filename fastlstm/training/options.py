@@ -1,0 +1,300 @@
+"""Every option of a training run, once: its name, default, range and help, for Python and the command line.
+
+`fastlstm train --hidden 128` and `CharLM(hidden=128)` both end up here. Where the default depends on the data
+it is None here and `Options.resolve` fills it in, so that a run's stored options are complete.
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from numbers import Integral
+from typing import Any
+
+from fastlstm.errors import FastLSTMError
+from fastlstm.training.schedules import KINDS
+
+# What an option left at None becomes, by the kind of the data.
+BY_KIND: dict[str, dict[str, Any]] = {
+    "names": {
+        "lowercase": True, "hidden": 256, "embedding": 64, "dropout": 0.2,
+        "epochs": 12, "batch_size": 128, "lr": 3e-3, "weight_decay": 0.01,
+    },
+    "text": {
+        "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.1,
+        "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1,
+    },
+}  # fmt: skip
+# And what it becomes where --minutes gives at least so much time.
+BY_MINUTES: dict[str, list[tuple[float, dict[str, Any]]]] = {
+    "names": [],
+    "text": [(8.0, {"hidden": 512, "dropout": 0.3})],
+}
+LEAST_STEPS = 1000  # little data is gone through more often, until there are so many updates
+LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
+LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
+SGD_RATE = 0.5
+WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2022)
+
+
+def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
+    """A field with what the command line and the checks need: `low`, `above`, `below`, `choices`, `late`.
+
+    `late` marks what may be changed when a run is resumed.
+    """
+    return field(default=default, metadata={"section": section, "convert": convert, "help": text, **limits})
+
+
+def whole_or_share(value: Any) -> int | float:
+    """0.1 is a share, 1000 a count; strings are read the same way."""
+    if not isinstance(value, str):
+        return int(value) if isinstance(value, Integral) else float(value)
+    try:
+        return int(value)
+    except ValueError:
+        return float(value)
+
+
+_KINDS_OF_VALUE = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a string",
+    whole_or_share: "a share such as 0.1 or a whole number",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to read, which network, how to train it; each field's metadata holds its help and its range."""
+
+    kind: str | None = _option(
+        None,
+        "Data",
+        str,
+        "What DATA is: names, a list of them, or text, one long string.",
+        choices=("names", "text"),
+    )
+    column: str | None = _option(None, "Data", str, "Column of the names: its header, or its number from 1.")
+    header: bool = _option(True, "Data", bool, "Whether the first row of a table is its header.")
+    delimiter: str | None = _option(
+        None, "Data", str, "What separates the columns, if the file's name does not say."
+    )
+    encoding: str = _option("utf-8", "Data", str, "Encoding of the file.")
+    lowercase: bool | None = _option(
+        None, "Data", bool, "Turn the data, and later every prefix, to lower case."
+    )
+    limit: int | None = _option(None, "Data", int, "Read only the first so many rows.", low=1)
+    weight: str | None = _option(
+        None, "Data", str, "Column of counts: names are drawn in proportion to them."
+    )
+    characters: int | None = _option(
+        None, "Data", int, "Text: keep the most frequent so many characters, one stands for the rest.", low=2
+    )
+    validation: int | float = _option(
+        0.1,
+        "Data",
+        whole_or_share,
+        "Held out: a share, or a whole number of distinct names or of a text's last characters.",
+        low=0,
+    )
+
+    hidden: int | None = _option(None, "Model", int, "Hidden units of a layer.", low=1)
+    embedding: int | None = _option(
+        None, "Model", int, "Size of a character's embedding; 0 for one-hot input.", low=0
+    )
+    layers: int = _option(1, "Model", int, "LSTM layers, one upon the other.", low=1)
+    dropout: float | None = _option(
+        None, "Model", float, "Share of each layer's outputs dropped.", low=0, below=1
+    )
+    embedding_dropout: float = _option(0.0, "Model", float, "Share of the embedding dropped.", low=0, below=1)
+    tied: bool = _option(
+        False, "Model", bool, "Use the embedding as the output matrix too (embedding = hidden)."
+    )
+    learned_state: bool = _option(
+        False, "Model", bool, "Learn the initial state instead of starting from zero."
+    )
+    forget_bias: float = _option(1.0, "Model", float, "What the forget gates' biases start from.")
+    dtype: str = _option("float32", "Model", str, "Precision.", choices=("float32", "float64"))
+
+    epochs: int | None = _option(
+        None, "Training", int, "Train for so many passes over the data.", low=1, late=True
+    )
+    steps: int | None = _option(None, "Training", int, "Or for so many updates.", low=1, late=True)
+    minutes: float | None = _option(
+        None,
+        "Training",
+        float,
+        "Or for so long; it becomes a number of steps once, and sizes fit for the time.",
+        above=0,
+    )
+    batch_size: int | None = _option(None, "Training", int, "Names in a batch, or streams of a text.", low=1)
+    window: int = _option(
+        48, "Training", int, "Text: characters of a stream in a step (truncated BPTT).", low=1
+    )
+    optimizer: str = _option("adamw", "Training", str, "Optimiser.", choices=("sgd", "adam", "adamw"))
+    lr: float | None = _option(
+        None, "Training", float, "Highest learning rate; less beyond 256 units.", above=0, late=True
+    )
+    schedule: str = _option("onecycle", "Training", str, "How the learning rate changes.", choices=KINDS)
+    warmup: float | None = _option(
+        None,
+        "Training",
+        float,
+        "Share of the run in which the rate rises.  [onecycle 0.3, others 0]",
+        low=0,
+        below=1,
+    )
+    final: float | None = _option(
+        None,
+        "Training",
+        float,
+        "Last rate, as a share of the highest.  [onecycle 4e-6, exponential 0.01, others 0]",
+        low=0,
+    )
+    decay: float = _option(0.5, "Training", float, "Schedule step: the factor of each drop.", above=0)
+    decay_every: int = _option(5, "Training", int, "Schedule step: epochs between drops.", low=1)
+    momentum: float = _option(0.0, "Training", float, "Momentum of sgd.", low=0, below=1)
+    beta1: float = _option(0.9, "Training", float, "Adam's memory of gradients.", low=0, below=1)
+    beta2: float = _option(0.999, "Training", float, "Adam's memory of their squares.", low=0, below=1)
+    weight_decay: float | None = _option(
+        None, "Training", float, "Decoupled decay of weight matrices; of adamw alone.", low=0
+    )
+    clip_norm: float = _option(
+        1.0, "Training", float, "Largest norm of all gradients; 0: any.", low=0, late=True
+    )
+    clip_value: float = _option(0.0, "Training", float, "Largest single gradient; 0: any.", low=0, late=True)
+    validate_every: int | None = _option(
+        None, "Training", int, "Steps between validations.  [an epoch]", low=1
+    )
+    patience: int = _option(
+        0, "Training", int, "Stop after so many validations without a better one; 0: never.", low=0, late=True
+    )
+    seed: int = _option(0, "Training", int, "Seed of weights, split, order and dropout.", low=0)
+    threads: int | None = _option(
+        None, "Training", int, "The results do not depend on them.  [all cores]", low=1, late=True
+    )
+
+    index: bool = _option(True, "Run", bool, "Keep the training names in the run, for `sample --novel`.")
+    samples: int = _option(0, "Run", int, "Show so many samples after each validation.", low=0, late=True)
+    log_every: int = _option(
+        1000,
+        "Run",
+        int,
+        "Steps between rows of metrics.csv where validations are further apart.",
+        low=1,
+        late=True,
+    )
+    checkpoint_every: int = _option(
+        0, "Run", int, "Steps between checkpoints, beside those by time.", low=0, late=True
+    )
+    checkpoint_seconds: float = _option(
+        60.0, "Run", float, "Most seconds between checkpoints.", above=0, late=True
+    )
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value = getattr(self, option.name)
+            object.__setattr__(
+                self, option.name, _checked(option.name, value, option.default, option.metadata)
+            )
+        lengths = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(lengths) > 1:
+            raise FastLSTMError(f"{' and '.join(lengths)} are given together; choose one")
+
+    def resolve(self, kind: str, size: int) -> Options:
+        """These options with every default that depends on the data, the optimiser or the time filled in.
+
+        `size` is the number of names or of characters there are.
+        """
+        defaults = dict(BY_KIND[kind])
+        for least, changes in BY_MINUTES[kind]:
+            if self.minutes is not None and self.minutes >= least:
+                defaults |= changes
+        if kind == "text":
+            defaults["batch_size"] = min(defaults["batch_size"], max(1, size // LEAST_STREAM))
+        if self.steps is not None or self.minutes is not None:
+            del defaults["epochs"]
+        else:
+            step = (self.batch_size or defaults["batch_size"]) * (self.window if kind == "text" else 1)
+            defaults["epochs"] = max(defaults["epochs"], LEAST_STEPS * step // size)
+        defaults["lr"] *= min(1.0, WIDE / (self.hidden or defaults["hidden"]))
+        if self.optimizer == "sgd":
+            defaults["lr"] = SGD_RATE
+        if self.optimizer != "adamw":
+            defaults["weight_decay"] = 0.0
+        if self.tied:
+            defaults["embedding"] = self.hidden or defaults["hidden"]
+        unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return replace(self, kind=kind, **unset)
+
+    def changed(self, given: Mapping[str, Any]) -> Options:
+        """These options, stored in a run, with those `given` when it is resumed.
+
+        Raises FastLSTMError naming the first one that a resumed run cannot honour.
+        """
+        late = {option.name for option in fields(self) if option.metadata.get("late")}
+        changes = {name: value for name, value in given.items() if value != getattr(self, name)}
+        for name, value in changes.items():
+            if name not in late:
+                raise FastLSTMError(
+                    f"{name} is {getattr(self, name)} in this run and cannot become {value} now; "
+                    f"a resumed run may change {', '.join(sorted(late))}"
+                )
+        if "epochs" in changes or "steps" in changes:
+            changes = {**dict.fromkeys(LENGTHS), **changes}
+        return replace(self, **changes)
+
+    def command(self, source: str | None, size: int, total: int) -> str:
+        """The command line that repeats a run of `total` steps on `size` names or characters of `source`."""
+        assert self.kind
+        mine = replace(self, epochs=None, minutes=None, steps=total)
+        plain = Options(steps=total).resolve(self.kind, size).as_dict() | {"steps": None, "kind": None}
+        words = ["fastlstm", "train", *([source, "--as", self.kind] if source else [])]
+        for name, value in mine.as_dict().items():
+            if value != plain[name] and name != "kind":
+                words += [flag(name, value), *([] if isinstance(value, bool) else [str(value)])]
+        return shlex.join(words)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Options:
+        """The options of a stored run; those it does not name have their defaults."""
+        known = {option.name for option in fields(cls)}
+        return cls(**{name: value for name, value in stored.items() if name in known})
+
+
+def _checked(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> Any:
+    """`value` as the option's own type, or FastLSTMError saying what it must be."""
+    if value is None and default is None:
+        return None
+    convert = rules["convert"]
+    try:
+        if value is None or (isinstance(value, bool) != (convert is bool)):
+            raise TypeError
+        converted = convert(value)
+        if convert is not str and not isinstance(value, str) and converted != value:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise FastLSTMError(f"{name} is {value!r}; it must be {_KINDS_OF_VALUE[convert]}") from None
+    if isinstance(converted, str):
+        if "choices" in rules and converted not in rules["choices"]:
+            raise FastLSTMError(f"{name} is {converted!r}; it must be one of {', '.join(rules['choices'])}")
+        return converted
+    limits = [
+        (f"at least {rules.get('low')}", "low" in rules and not converted >= rules["low"]),
+        (f"above {rules.get('above')}", "above" in rules and not converted > rules["above"]),
+        (f"below {rules.get('below')}", "below" in rules and not converted < rules["below"]),
+        ("finite", not math.isfinite(converted)),
+    ]
+    for needed, broken in limits:
+        if broken:
+            raise FastLSTMError(f"{name} is {converted}; it must be {needed}")
+    return converted
+
+
+def flag(name: str, value: Any = True) -> str:
+    """An option as the command line spells it: dashes, and --no- where a switch is off."""
+    spelled = "as" if name == "kind" else name.replace("_", "-")
+    return f"--no-{spelled}" if value is False else f"--{spelled}"

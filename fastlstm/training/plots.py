@@ -1,0 +1,79 @@
+"""Curves of runs, drawn from their metrics.csv; needs matplotlib, the extra `plot`."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastlstm.data.files import replacing
+from fastlstm.errors import FastLSTMError
+from fastlstm.training.folders import METRICS
+
+PANELS = {"loss": "loss (nats a character)", "perplexity": "perplexity", "accuracy": "accuracy"}
+AXES = {"epoch": "epoch", "step": "step", "seconds": "seconds of training"}
+
+
+def read_metrics(folder: str | os.PathLike[str]) -> dict[str, list[float | None]]:
+    """The columns of a run's metrics.csv; None where a row has no value.
+
+    Raises FastLSTMError where there is no such file, no row in it, or a row that cannot be read.
+    """
+    path = Path(folder) / METRICS
+    if not path.is_file():
+        raise FastLSTMError(f"{folder} is no run: it holds no {METRICS}")
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        columns = {name: [float(row[name]) if row[name] else None for row in rows] for name in rows[0]}
+    except IndexError:
+        raise FastLSTMError(
+            f"{path} has no row yet: there is nothing to draw before the first validation"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise FastLSTMError(f"{path} has a row that cannot be read ({error})") from None
+    missing = {*AXES, *(f"{part}_{panel}" for part in ("train", "validation") for panel in PANELS)} - set(
+        columns
+    )
+    if missing:
+        raise FastLSTMError(f"{path} has no column {sorted(missing)[0]}: it is not one of fastlstm's")
+    return columns
+
+
+def draw_runs(
+    folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], against: str = "epoch"
+) -> None:
+    """Draw loss, perplexity and accuracy of one run or several into the picture `out`.
+
+    `against` is "epoch", "step" or "seconds". The format follows the file's ending (png, pdf, svg).
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise FastLSTMError("pictures need matplotlib: pip install 'fastlstm[plot]'") from None
+    runs = {str(folder): read_metrics(folder) for folder in folders}
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (panel, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+        for number, (folder, columns) in enumerate(runs.items()):
+            for part, style in (("train", "--"), ("validation", "-")):
+                x, y = _points(columns[against], columns[f"{part}_{panel}"])
+                color = f"C{number}" if len(runs) > 1 else ("C0" if part == "train" else "C1")
+                label = part if len(runs) == 1 else f"{Path(folder).name or folder}, {part}"
+                axes.plot(x, y, style, color=color, label=label, marker="." if len(x) < 30 else "")
+        axes.set(title=title, xlabel=AXES[against])
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    ending = Path(out).suffix.lstrip(".").lower() or "png"
+    if ending not in figure.canvas.get_supported_filetypes():
+        raise FastLSTMError(f"{out}: pictures are not written as .{ending}; use .png, .pdf or .svg")
+    with replacing(out) as temporary:
+        figure.savefig(temporary, format=ending, dpi=110)
+
+
+def _points(x: list[float | None], y: list[float | None]) -> tuple[list[float], list[float]]:
+    """The points that have both coordinates."""
+    pairs = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
+    return [a for a, _ in pairs], [b for _, b in pairs]

@@ -1,0 +1,276 @@
+"""A run: a session with the folder that it leaves behind, from which another process can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any
+
+import numpy as np
+
+from fastlstm import __version__
+from fastlstm.data.feeds import NameFeed
+from fastlstm.data.files import write_atomically
+from fastlstm.data.names import Names
+from fastlstm.data.novelty import FILE_NAME, write_index
+from fastlstm.data.texts import Text
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.engine.parameters import Parameters
+from fastlstm.errors import FastLSTMError
+from fastlstm.training.building import make_feed, open_data
+from fastlstm.training.folders import (
+    CHECKPOINT,
+    CONFIG,
+    CURVES,
+    METRICS,
+    MODEL,
+    check_out,
+    cut,
+    lock,
+    new_folder,
+)
+from fastlstm.training.model_file import load_arrays, load_model, model_facts, save_arrays
+from fastlstm.training.options import Options
+from fastlstm.training.session import Diverged, Record, Session, train
+
+
+class Run:
+    """The folder of a session, locked until `close`; a context manager.
+
+    `source` is the path of the data, None for the embedded names, "-" for data that cannot be read again.
+    """
+
+    def __init__(self, folder: Path, session: Session, source: str | None, held: IO[str]) -> None:
+        self.folder, self.session, self.source = folder, session, source
+        self._lock = held
+        self._best: tuple[Parameters, dict[str, Any]] | None = None
+        self._saved, self._step = monotonic(), session.position.step  # when and where the last checkpoint was
+
+    @classmethod
+    def create(cls, session: Session, source: str | None, out: str | os.PathLike[str] | None = None) -> Run:
+        """A new run in `out` or in the next runs/<data>-<n>, with its first checkpoint."""
+        folder = new_folder(out, source)
+        held = lock(folder)
+        try:
+            check_out(folder)
+        except FastLSTMError:
+            held.close()
+            raise
+        run = cls(folder, session, _absolute(source), held)
+        try:
+            run.checkpoint()
+            run._furnish()
+        except BaseException:
+            run.close()
+            for begun in folder.iterdir():
+                begun.unlink()
+            with suppress(OSError):
+                folder.rmdir()
+            raise
+        return run
+
+    @classmethod
+    def resume(
+        cls,
+        path: str | os.PathLike[str],
+        given: Mapping[str, Any] | None = None,
+        source: str | None = None,
+        data: Names | Text | None = None,
+    ) -> Run:
+        """The run in a folder at its last checkpoint, with the options `given` changed where that can be.
+
+        The data are read again from where they came, or from `source`, or are `data`. Raises FastLSTMError,
+        with nothing touched, if they are others than the run began with and for whatever else does not fit.
+        """
+        folder = Path(path)
+        if not (folder / CHECKPOINT).is_file():
+            raise FastLSTMError(f"{path} holds no {CHECKPOINT}; there is no run to go on with")
+        held = lock(folder)
+        try:
+            arrays, facts = load_arrays(folder / CHECKPOINT)
+            session, origin = _session(folder, arrays, facts, given or {}, source, data)
+            for left in folder.glob(".*.tmp"):
+                left.unlink()
+            run = cls(folder, session, origin, held)
+            run._furnish()
+        except BaseException:
+            held.close()
+            raise
+        return run
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._lock.close()
+
+    def follow(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+        """Train, writing what is due before a record is handed on; `stop` is asked after every step.
+
+        Raises Diverged, saying which model is left, with no file touched by the bad state.
+        """
+        session = self.session
+        try:
+            with open(self.folder / METRICS, "a", encoding="utf-8", newline="") as metrics:
+                for record in train(session):
+                    if record.best:
+                        self._keep()
+                    if record.train is not None:
+                        metrics.write(_row(record))
+                        metrics.flush()
+                    if self._due(record):
+                        self.checkpoint()
+                    yield record
+                    if stop():
+                        break
+        except Diverged as error:
+            self._write_model()
+            best = session.position.best_step
+            kept = f"the model of step {best:,}" if best else "no model"
+            raise Diverged(
+                f"{error}; {self.folder} has {kept} and a checkpoint of step {self._step:,}"
+            ) from None
+        if not session.position.best_step:
+            self._keep()
+        self.checkpoint()
+        self.describe()
+        rows = (self.folder / METRICS).read_bytes().count(b"\n") - 1
+        if rows and find_spec("matplotlib"):
+            from fastlstm.training.plots import draw_runs
+
+            draw_runs([self.folder], self.folder / CURVES)
+
+    def checkpoint(self) -> None:
+        """Write the best model, if it is a newer one than on disk, and the state to go on from."""
+        self._write_model()
+        session, facts = self.session, self._facts()
+        arrays, position = session.snapshot()
+        data = {"source": self.source, "digest": session.feed.data.digest()}
+        facts |= {**position, "data": data, "options": session.options.as_dict()}
+        save_arrays(self.folder / CHECKPOINT, arrays, facts)
+        self._saved, self._step = monotonic(), session.position.step
+
+    def describe(self) -> None:
+        """Write config.json."""
+        s, best = self.session, self.session.position.best
+        config = {
+            "fastlstm": __version__,
+            "data": self.source or "embedded names",
+            "kind": s.kind,
+            "vocabulary": "".join(s.vocabulary.characters),
+            "parameters": s.size,
+            "steps_per_epoch": s.feed.steps_per_epoch,
+            "total_steps": s.total,
+            "command": s.options.command(self.source, len(s.feed.data), s.total),
+            "options": s.options.as_dict(),
+            "steps_done": s.position.step,
+            "best_step": s.position.best_step,
+            "best_validation": best and {**best._asdict(), "perplexity": best.perplexity},
+        }
+        text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+        write_atomically(self.folder / CONFIG, text.encode("utf-8", "surrogatepass"))
+
+    def _furnish(self) -> None:
+        """Bring the files beside model and checkpoint in line with where the session is."""
+        cut(self.folder / METRICS, self.session.position.step)
+        feed = self.session.feed
+        if (
+            isinstance(feed, NameFeed)
+            and self.session.options.index
+            and not (self.folder / FILE_NAME).exists()
+        ):
+            write_index(self.folder, feed.train)
+        self.describe()
+
+    def _keep(self) -> None:
+        """Remember the present parameters as the model to be written, with what the file will say of them.
+
+        Nothing is said that could differ between two runs of the same seed.
+        """
+        p = self.session.position
+        extra = {"fastlstm": __version__, "step": p.step, "validation": p.best and p.best._asdict()}
+        self._best = self.session.network.parameters.copy(), extra
+
+    def _write_model(self) -> None:
+        if self._best is not None:
+            parameters, extra = self._best
+            save_arrays(self.folder / MODEL, dict(parameters.items()), {**self._facts(), "extra": extra})
+            self._best = None
+
+    def _facts(self) -> dict[str, Any]:
+        s = self.session
+        return model_facts(s.network, s.vocabulary, s.kind, s.preprocessing)
+
+    def _due(self, record: Record) -> bool:
+        """Whether a checkpoint is: by steps, by time, and for the first model."""
+        o = self.session.options
+        if o.checkpoint_every and record.step % o.checkpoint_every == 0:
+            return True
+        if record.best and not (self.folder / MODEL).exists():
+            return True
+        return monotonic() - self._saved > o.checkpoint_seconds
+
+
+def _absolute(source: str | None) -> str | None:
+    return source if source in (None, "-") else os.path.abspath(source)
+
+
+def _row(record: Record) -> str:
+    """A line of metrics.csv, in the order of `folders.COLUMNS`."""
+    row = [str(record.step), f"{record.epoch:.6g}", f"{record.rate:.6g}"]
+    for scores in (record.train, record.validation):
+        row += [f"{x:.6g}" for x in (scores.loss, scores.perplexity, scores.accuracy)] if scores else [""] * 3
+    row += [f"{record.characters_per_second:.0f}", f"{record.seconds:.2f}"]
+    return ",".join(row) + "\n"
+
+
+def _session(
+    folder: Path,
+    arrays: Mapping[str, np.ndarray],
+    facts: Mapping[str, Any],
+    given: Mapping[str, Any],
+    source: str | None,
+    data: Names | Text | None,
+) -> tuple[Session, str | None]:
+    """The session of a checkpoint, and where its data come from."""
+    path = folder / CHECKPOINT
+    try:
+        stored = Options.from_dict(facts["options"])
+        digest, origin = facts["data"]["digest"], facts["data"]["source"]
+        vocabulary, total = Vocabulary.from_dict(facts["vocabulary"]), int(facts["total_steps"])
+        step = int(facts["position"]["step"])
+    except FastLSTMError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise FastLSTMError(f"{path} is no checkpoint, or a damaged one ({error!r})") from None
+    options = stored.changed(given)
+    if data is None:
+        if origin == "-" and source is None:
+            raise FastLSTMError(f"the data of {folder} did not come from a file; give them again to go on")
+        origin = origin if source is None else _absolute(source)
+        data = open_data(origin, options)
+    if data.digest() != digest:
+        raise FastLSTMError(
+            f"{data.source} is not what {folder} was trained on: changed since, or other data"
+        )
+    lengthened = (options.epochs, options.steps) != (stored.epochs, stored.steps)
+    session = Session(make_feed(data, options, vocabulary), options, total=None if lengthened else total)
+    if session.total < step:
+        raise FastLSTMError(f"{folder} has done {step:,} steps already, and {session.total:,} are asked for")
+    session.restore(path, arrays, facts)
+    if lengthened:
+        session.position.stopped = False
+    if (folder / MODEL).is_file():
+        model = load_model(folder)
+        if model.network.architecture != session.network.architecture or model.vocabulary != vocabulary:
+            raise FastLSTMError(f"{folder}: {MODEL} and {CHECKPOINT} are of different models; move one away")
+    return session, origin
