@@ -1,5 +1,55 @@
-"""The one exception that fastlstm raises on purpose."""
+"""The one exception that fastlstm raises on purpose, and the words its messages are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class FastLSTMError(ValueError):
     """What was found, where, and what to do, in one line that is fit to be shown to a person."""
+
+
+def printable(text: object, most: int = 200) -> str:
+    """Text for the middle of a line: what cannot be seen is escaped, what is beyond `most` characters cut.
+
+    Line ends, control characters, marks that turn the direction of writing, halves of characters: whatever a
+    file or a file's name may hold, the line stays one line and says what is there.
+
+    >>> printable("an\\nna\\u202e")
+    'an\\\\nna\\\\u202e'
+    """
+    text = str(text)
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:most])
+    return shown + "…" * (len(text) > most)
+
+
+def quoted(text: object, most: int = 40) -> str:
+    """Text as `printable` shows it, in quotes; what is no string as Python writes it.
+
+    >>> quoted("anna", 3), quoted(None)
+    ("'ann'…", 'None')
+    """
+    if isinstance(text, str):
+        return repr(text[:most]) + "…" * (len(text) > most)
+    return printable(repr(text), most)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number and what it counts, one or several.
+
+    >>> counted(1, "name"), counted(2000, "name")
+    ('1 name', '2,000 names')
+    """
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: which of the known ones is like it, if any is.
+
+    >>> meant("epoch", ["steps", "epochs"])
+    '; did you mean epochs?'
+    """
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else ""

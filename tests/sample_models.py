@@ -86,7 +86,8 @@ def naive_sample(
 ) -> str:
     """One name (or text) as the definitions say; `shortest` and `longest` count drawn characters."""
     names = model.kind == "names"
-    ids = [0] * names + model.vocabulary.encode(prefix).tolist()
+    first = [0] if names else model.vocabulary.encode(model.vocabulary.start).tolist()
+    ids = first + model.vocabulary.encode(prefix).tolist()
     drawn: list[int] = []
     while len(drawn) < longest:
         banned = 0 if names and len(drawn) < shortest else -1

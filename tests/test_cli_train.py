@@ -64,6 +64,20 @@ def test_help_teaches(command):
     assert "\n  fastlstm " in text
 
 
+def test_without_a_command_the_help_is_shown_as_it_is():
+    lines = run().stdout.splitlines()
+    assert lines == run("--help").stdout.splitlines()
+    assert any(line.startswith("  train ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [("trian", "did you mean train?"), ("names.csv", "there are train, sample"), ("a\nb", r"'a\nb'")],
+)
+def test_a_command_that_is_none_is_told_what_was_meant(word, says):
+    fails(says, word, code=2)
+
+
 def test_help_of_train_has_every_option_with_its_default():
     text = " ".join(run("train", "--help").output.split())
     for field in Options.__dataclass_fields__.values():

@@ -293,14 +293,19 @@ def test_prefix_is_read_like_the_training_data() -> None:
     assert all(name.startswith("ace" * 700) for name in long)
 
 
-def test_text_without_a_prefix_begins_after_a_newline_or_the_start() -> None:
-    model = small_model("\n ab", kind="text")
-    after = generate(model, 6, seed=5, length=20, prefix="\n")
-    assert ["\n" + text for text in generate(model, 6, seed=5, length=20)] == after
-    model.vocabulary = Vocabulary("abc\u00e9", boundary=False, start="c")
-    assert generate(model, 6, seed=5, length=20) == [
-        t[1:] for t in generate(model, 6, seed=5, length=20, prefix="c")
-    ]
+@pytest.mark.parametrize(
+    "vocabulary", [Vocabulary("\n ab", boundary=False), Vocabulary("abc\u00e9", boundary=False, start="c")]
+)
+@pytest.mark.parametrize("prefix", ["", "ab", "\n"])
+def test_texts_begin_after_the_newline_or_the_start_and_so_do_their_prefixes(
+    vocabulary: Vocabulary, prefix: str
+) -> None:
+    model = small_model("wxyz", kind="text")
+    model.vocabulary = vocabulary
+    if prefix == "\n" and "\n" not in vocabulary.characters:
+        prefix = "c"
+    texts = generate(model, 6, seed=5, length=20, prefix=prefix)
+    assert texts == [naive_sample(model, 5, s, prefix, longest=20) for s in range(6)]
 
 
 # Novelty

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, meant, quoted
 
 COMMANDS = {
     "train": "Train a model on names or text.",
@@ -40,6 +40,14 @@ class LazyGroup(click.Group):
             return None
         module = importlib.import_module(f"fastlstm.commands.{cmd_name}_")
         return module.command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS:
+            likely = meant(args[0], COMMANDS) or f"; there are {', '.join(COMMANDS)}"
+            raise click.UsageError(f"there is no command {quoted(args[0])}{likely}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -75,10 +83,17 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="fastlstm")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Character-level LSTMs on a CPU: train on names or text, sample, measure.
 
     Begin with `fastlstm train`, which trains a names generator on the embedded data set.
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

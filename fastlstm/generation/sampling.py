@@ -53,13 +53,13 @@ def rules_for(model: Any, request: Request, prefixes: Sequence[str]) -> Rules:
 
 
 def context(vocabulary: Any, ids: np.ndarray) -> np.ndarray:
-    """What the network reads before the first drawn character: of a name, the end mark and the prefix.
+    """What the network reads before the first drawn character: where data begin, then the prefix's ids.
 
-    A text without a prefix begins as if after the vocabulary's `start`.
+    Names begin with the end mark, a text after the vocabulary's `start`: training has hardly seen a state
+    that comes from nothing.
     """
-    if vocabulary.boundary:
-        return np.concatenate([np.zeros(1, np.int32), ids])
-    return ids if len(ids) else vocabulary.encode(vocabulary.start)
+    first = np.zeros(1, np.int32) if vocabulary.boundary else vocabulary.encode(vocabulary.start)
+    return np.concatenate([first, ids])
 
 
 class _Source:
