@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -466,44 +465,6 @@ def test_a_wrong_number_is_refused_for_the_smallest_work(monkeypatch: pytest.Mon
     monkeypatch.setenv("FASTLSTM_NUM_THREADS", "0.5")
     with pytest.raises(FastLSTMError, match=re.escape("FASTLSTM_NUM_THREADS is '0.5'")):
         Network(Architecture(5, 4, 3)).forward(ids)
-
-
-def test_two_threads_of_a_core_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    places = {0: ("0", "0"), 1: ("0", "1"), 2: ("0", "0"), 3: ("1", "0"), 7: ("1", "0")}
-    monkeypatch.setattr(workers, "physical_core", places.__getitem__)
-    monkeypatch.setattr(workers, "quota", lambda: 64)
-    for allowed, cores in (({0, 1, 2, 3, 7}, 3), ({0, 2}, 1), ({1, 7}, 2)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, allowed=allowed: allowed, raising=False)
-        assert workers.available_cores() == cores
-    monkeypatch.setattr(workers, "quota", lambda: 1)
-    assert workers.available_cores() == 1
-
-
-@pytest.mark.parametrize(
-    ("files", "own", "granted"),
-    [
-        ({}, "0::/", 64),
-        ({"cpu.max": "max 100000\n"}, "0::/", 64),
-        ({"cpu.max": "150000 100000\n"}, "0::/", 2),
-        ({"cpu.max": "5000 100000\n"}, "0::/", 1),
-        ({"a/b/cpu.max": "max 100000\n", "a/cpu.max": "300000 100000\n"}, "0::/a/b", 3),
-        ({"a/b/cpu.max": "100000 100000\n", "a/cpu.max": "300000 100000\n"}, "0::/a/b", 1),
-        ({"cpu.max": "200000 100000\n"}, "0::/not/seen/here", 2),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "4:cpu,cpuacct:/x", 64),
-        ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, "4:cpu,cpuacct:/x", 3),
-    ],
-)
-def test_control_groups(
-    files: dict[str, str], own: str, granted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    for name, text in files.items():
-        file = tmp_path / "groups" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    (tmp_path / "own").write_text(own + "\n")
-    assert workers.quota(tmp_path / "groups", tmp_path / "own") == granted
-    assert workers.quota(tmp_path / "groups", tmp_path / "missing") >= granted
 
 
 # Denormals

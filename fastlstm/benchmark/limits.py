@@ -15,8 +15,6 @@ from numba.core.extending import intrinsic
 from fastlstm.engine.simd.target import target
 from fastlstm.engine.simd.vector import POINTER, Code
 
-CHAINS = 12
-"""Independent sums: enough to hide an FMA's latency on two units, few enough for 16 registers."""
 UNROLL = 8
 MATRIX = 1 << 24
 """Bytes of a matrix read over and over: kaggle's recurrent weights."""
@@ -24,14 +22,19 @@ MEMORY = 1 << 28
 """Bytes that no cache holds."""
 
 
+def chains() -> int:
+    """Independent sums, as many as the largest tile has: they fit the registers and hide an FMA's latency."""
+    return target(32).rows * target(32).vectors
+
+
 @intrinsic
 def fma_chains(typingctx: Any, address: Any, rounds: Any) -> Any:
-    """CHAINS · UNROLL muladds of registers a round; the chains begin and end as the floats at `address`."""
+    """UNROLL muladds a round of each of the `chains()`, which begin and end as the floats at `address`."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code, values = Code(builder, target(32)), builder.inttoptr(arguments[0], POINTER)
         half = code.constant(0.5)
-        started = [code.load(values, chain * code.lanes) for chain in range(CHAINS)]
+        started = [code.load(values, chain * code.lanes) for chain in range(chains())]
 
         def body(_: Any, sums: list[Any]) -> list[Any]:
             for _ in range(UNROLL):
@@ -70,9 +73,9 @@ def fma_peak(threads: int) -> float:
     >>> fma_peak(1) > 1e9
     True
     """
-    lanes, rounds = target(32).lanes, 1 << 19
-    values = [np.arange(CHAINS * lanes, dtype=np.float32) for _ in range(threads)]
-    operations = 2 * lanes * CHAINS * UNROLL * rounds
+    floats, rounds = chains() * target(32).lanes, 1 << 18
+    values = [np.arange(floats, dtype=np.float32) for _ in range(threads)]
+    operations = 2 * floats * UNROLL * rounds
     return threads * operations / fastest([lambda v=v: run_chains(v, rounds) for v in values])
 
 

@@ -10,9 +10,9 @@ import operator
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from fastlstm.engine.cores import available_cores
 from fastlstm.engine.kernels.tickets import close, new_bell, new_board
 from fastlstm.errors import FastLSTMError
 
@@ -130,7 +130,7 @@ _available: int | None = None
 
 
 def thread_count(threads: int | None = None) -> int:
-    """`threads`, else FASTLSTM_NUM_THREADS, else the physical cores that this process may use."""
+    """`threads`, else FASTLSTM_NUM_THREADS, else the cores that this process may use, as `cores` counts them."""
     global _available
     if threads is not None:
         return checked(threads, "threads")
@@ -150,46 +150,3 @@ def checked(value: int | str, name: str) -> int:
     if count < 1:
         raise FastLSTMError(f"{name} is {value!r}; it must be a whole number of at least 1")
     return count
-
-
-def available_cores() -> int:
-    """Distinct physical cores within this process's affinity, at most the control group's quota."""
-    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    cores = {physical_core(cpu) for cpu in cpus}
-    return max(1, min(len(cores), quota()))
-
-
-def physical_core(cpu: int) -> tuple[str, str]:
-    """The package and core that a logical processor belongs to; itself where the system does not say."""
-    place = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology")
-    try:
-        return (place / "physical_package_id").read_text().strip(), (place / "core_id").read_text().strip()
-    except OSError:
-        return "", str(cpu)
-
-
-def quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
-    """Whole processors that this process's control groups (version 2 or 1) grant, rounded up."""
-    try:
-        own = next(line[3:] for line in membership.read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        own = "/"
-    # A limit of any group above holds too; within a container all of them may be out of sight.
-    parts = PurePosixPath(own).parts[1:]
-    groups = [root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
-    return min([os.cpu_count() or 1, *(granted(group) for group in groups)])
-
-
-def granted(group: Path) -> int:
-    """Whole processors that one control group grants, rounded up; all where it sets no limit."""
-    try:
-        limit, period = (group / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            old = group / "cpu"
-            limit, period = ((old / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        except OSError:
-            return os.cpu_count() or 1
-    if limit.strip() in ("max", "-1"):
-        return os.cpu_count() or 1
-    return max(1, -(-int(limit) // int(period)))

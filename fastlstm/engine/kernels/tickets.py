@@ -23,26 +23,27 @@ from numba.core import cgutils
 
 from fastlstm.engine.kernels.compile import inner, kernel
 from fastlstm.engine.kernels.records import address
-from fastlstm.engine.memory import LINE, aligned
 from fastlstm.engine.simd.memory import call_void, integers_pointer, intrinsic
 from fastlstm.engine.simd.target import features
 
-# Three counters on cache lines of their own: tickets, finished atoms, and who is present, negative once it is closed.
-NEXT, DONE, PRESENT = 0, 2 * LINE // 8, 4 * LINE // 8
-# Beside them, never changed while the program runs: where the pool's bell is (0: nowhere), and this run's ring.
-BELL, RING = 5 * LINE // 8, 5 * LINE // 8 + 1
+# What cores write is so many integers apart: Apple's cache lines have 128 bytes, and other cores fetch lines in pairs.
+APART = 128 // 8
+# Three counters: tickets, finished atoms, and who is present, negative once it is closed.
+NEXT, DONE, PRESENT = APART, 2 * APART, 3 * APART
+# Never changed while the program runs: where the pool's bell is (0: nowhere), and this run's ring.
+BELL, RING = 4 * APART, 4 * APART + 1
 CLOSED = -(2**32)
 SPINS = 2000
 
 
 def new_bell() -> np.ndarray:
-    """A bell: the number of the last ring, on a cache line of its own."""
-    return aligned(2 * LINE // 8, np.dtype(np.int64))
+    """A bell: the number of the last ring, far from everything else."""
+    return np.zeros(2 * APART, np.int64)[APART:]
 
 
 def new_board(bell: np.ndarray | None = None, ring: int = 0) -> np.ndarray:
     """The counters of one run, zero; whoever enters first rings the bell for the `ring`-th time."""
-    board = np.zeros(6 * LINE // 8, np.int64)
+    board = np.zeros(5 * APART, np.int64)
     board[BELL], board[RING] = address(bell), ring
     return board
 
@@ -91,7 +92,8 @@ def _pause(typingctx: Any) -> Any:
         if triple.startswith("x86_64"):
             call_void(builder, "llvm.x86.sse2.pause")
         elif triple.startswith(("aarch64", "arm64")):
-            call_void(builder, "llvm.aarch64.hint", ir.IntType(32)(1))
+            # Its hint for this, `yield`, is over at once; a barrier takes about as long as the pause of x86-64.
+            call_void(builder, "llvm.aarch64.isb", ir.IntType(32)(15))
         return context.get_dummy_value()
 
     return types.void(), generate
