@@ -43,6 +43,10 @@ class Sample:
             # What lies in the padding is nobody's business.
             self.ids[~real], self.targets[~real] = 2**30, -(2**30)
 
+    def given(self, rng: np.random.Generator, a: Architecture) -> np.ndarray | None:
+        """A value of each condition for each row."""
+        return rng.integers(0, a.conditions, (self.ids.shape[1], len(a.conditions))) if a.conditions else None
+
     def state(self, rng: np.random.Generator, a: Architecture) -> State:
         """A state to go on from."""
         shape = (a.layers, self.ids.shape[1], a.hidden)
@@ -82,11 +86,18 @@ def masks(sample: Sample, a: Architecture, dropout_key: int | None) -> list[np.n
 
 
 def expect(
-    network: Network, sample: Sample, state: State | None = None, dropout_key: int | None = None
+    network: Network,
+    sample: Sample,
+    state: State | None = None,
+    dropout_key: int | None = None,
+    given: np.ndarray | None = None,
 ) -> reference.Result:
     """What the reference computes for the network's parameters."""
     a, p = network.architecture, network.parameters
     x, targets = sample.ids, sample.targets
+    if a.conditions:
+        values = np.zeros((x.shape[1], len(a.conditions)), int) if given is None else given
+        given = values + np.cumsum((0, *a.conditions[:-1]))
     return reference.loss_and_gradients(
-        dict(p.items()), x, targets, sample.lengths, state, masks(sample, a, dropout_key)
+        dict(p.items()), x, targets, sample.lengths, state, masks(sample, a, dropout_key), given
     )

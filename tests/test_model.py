@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 from networks import Sample, close, expect, mask, randomize
 
@@ -37,13 +38,13 @@ def check_against_the_oracle(
     network = randomize(Network(a), rng)
     for _ in range(2):
         sample = Sample(rng, T, B, a.vocabulary, ragged)
-        state = sample.state(rng, a) if carried else None
-        expected = expect(network, sample, state)
-        logits, final = network.forward(sample.ids, sample.lengths, state)
+        state, given = sample.state(rng, a) if carried else None, sample.given(rng, a)
+        expected = expect(network, sample, state, given=given)
+        logits, final = network.forward(sample.ids, sample.lengths, state, given)
         close(logits, expected.logits, a.dtype, "logits")
         close(final.h, expected.h, a.dtype, "h")
         close(final.c, expected.c, a.dtype, "c")
-        metrics, final = network.evaluate(sample.ids, sample.targets, sample.lengths, state)
+        metrics, final = network.evaluate(sample.ids, sample.targets, sample.lengths, state, given=given)
         count = T * B if sample.lengths is None else int(sample.lengths.sum())
         assert metrics.count == count
         assert metrics.correct == right_answers(sample, logits)
@@ -51,8 +52,8 @@ def check_against_the_oracle(
         close(final.c, expected.c, a.dtype, "c")
 
         if key is not None:
-            expected = expect(network, sample, state, key)
-        metrics, final = network.backward(sample.ids, sample.targets, sample.lengths, state, key)
+            expected = expect(network, sample, state, key, given)
+        metrics, final = network.backward(sample.ids, sample.targets, sample.lengths, state, key, given)
         close(metrics.loss, expected.loss, a.dtype, "loss")
         close(final.h, expected.h, a.dtype, "h")
         for name, gradient in network.gradients.items():
@@ -92,6 +93,66 @@ def test_every_combination(
 def test_one_hot_inputs(layers: int, learned: bool, dtype: str) -> None:
     a = Architecture(9, 7, 0, layers, 0.25, learned_state=learned, dtype=dtype)
     check_against_the_oracle(a, 5, 4, True, key=5)
+
+
+@DTYPES
+@pytest.mark.parametrize("carried", [False, True])
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize(
+    ("T", "B", "layers", "conditions"), [(5, 7, 2, (3, 1, 4)), (4, 1, 1, (2,)), (3, 30, 3, (9, 2))]
+)
+def test_conditions(
+    T: int, B: int, layers: int, conditions: tuple[int, ...], learned: bool, carried: bool, dtype: str
+) -> None:
+    a = Architecture(6, 5, 4, layers, learned_state=learned, conditions=conditions, dtype=dtype)
+    check_against_the_oracle(a, T, B, True, carried)
+
+
+def test_units_dealt_to_workers_and_conditions() -> None:
+    check_against_the_oracle(Architecture(9, 261, 0, 1, conditions=(2, 2)), 4, 1, False)
+
+
+def test_slopes_of_conditions_and_of_what_is_left_open() -> None:
+    a = Architecture(5, 3, 2, 2, learned_state=True, conditions=(2, 3), dtype="float64")
+    rng = np.random.default_rng(4)
+    network, sample = randomize(Network(a), rng), Sample(rng, 4, 3, 5, True)
+    values = np.array([[1, 2], [0, 2], [1, 0]])
+    for given in (values, None):
+        network.backward(sample.ids, sample.targets, sample.lengths, given=given)
+        gradients = network.gradients.copy()
+        for name in ("given.h", "given.c"):
+            view, step = network.parameters[name], 1e-5
+            direction, start = rng.normal(size=view.shape), view.copy()
+            losses = []
+            for sign in (1, -1):
+                view[...] = start + sign * step * direction
+                losses.append(
+                    network.evaluate(sample.ids, sample.targets, sample.lengths, given=given)[0].loss
+                )
+            view[...] = start
+            slope = (gradients[name] * direction).sum()
+            assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(slope, rel=1e-6, abs=1e-9)
+    network.backward(sample.ids, sample.targets, sample.lengths)
+    unused = network.gradients["given.h"][[1, 3, 4]]
+    assert not unused.any()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ([[0, 3]], "values that there are not"),
+        ([[-1, 0]], "values that there are not"),
+        ([0, 0], "must be whole numbers (1, 2)"),
+        ([[0.0, 1.0]], "float64"),
+        ([[0, 0]] * 2, "must be whole numbers (1, 2)"),
+    ],
+)
+def test_conditions_that_are_not_there(given: Any, says: str) -> None:
+    network = Network(Architecture(5, 3, 2, conditions=(2, 3)))
+    with pytest.raises(FastLSTMError, match=re.escape(says)):
+        network.forward([[1]], given=given)
+    with pytest.raises(FastLSTMError, match="each column needs at least 1 value"):
+        Architecture(5, 3, 2, conditions=(2, 0))
 
 
 @pytest.mark.parametrize(("layers", "dropout", "embedding_dropout", "tied", "learned"), COMBINATIONS)
@@ -155,7 +216,7 @@ def networks(draw: Any) -> dict[str, Any]:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
-@given(networks())
+@drawn(networks())
 def test_random_networks(case: dict[str, Any]) -> None:
     check_against_the_oracle(**case)
 

@@ -1,6 +1,6 @@
 """The sizes and options that decide a network's parameters, and the states it carries.
 
-Letters: V characters, E embedding size, H hidden size, L layers, B sequences in a batch.
+Letters: V characters, E embedding size, H hidden size, L layers, B sequences in a batch, K values of conditions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class Architecture:
 
     `embedding` 0 means one-hot inputs. `dropout` acts on every layer's outputs, the last one's too,
     `embedding_dropout` on the embeddings. `tied` uses the embeddings as output matrix (then E = H).
-    `learned_state` makes the initial states parameters. `forget_bias` is the forget gate's first bias.
+    `learned_state` makes the initial states parameters. `conditions` has the number of values of each column that
+    steers the network: each value adds initial states of its own. `forget_bias` is the forget gate's first bias.
     """
 
     vocabulary: int
@@ -30,6 +31,7 @@ class Architecture:
     embedding_dropout: float = 0.0
     tied: bool = False
     learned_state: bool = False
+    conditions: tuple[int, ...] = ()
     forget_bias: float = 1.0
     dtype: str = "float32"
 
@@ -51,6 +53,19 @@ class Architecture:
             raise FastLSTMError(
                 "embedding_dropout with embedding 0: one-hot inputs have no embedding to drop"
             )
+        object.__setattr__(self, "conditions", tuple(self.conditions))
+        if not all(isinstance(count, int) and count >= 1 for count in self.conditions):
+            raise FastLSTMError(f"conditions are {self.conditions}; each column needs at least 1 value")
+
+    @property
+    def learns_states(self) -> bool:
+        """Whether there are parameters among the initial states."""
+        return self.learned_state or bool(self.conditions)
+
+    @property
+    def values(self) -> int:
+        """K, the number of values of all conditions."""
+        return sum(self.conditions)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Parameter names and shapes in the order of the flat buffer."""
@@ -67,11 +82,14 @@ class Architecture:
         shapes["head.b"] = (V,)
         if self.learned_state:
             shapes["h0"] = shapes["c0"] = (self.layers, H)
+        if self.conditions:
+            shapes["given.h"] = shapes["given.c"] = (self.values, self.layers, H)
         return shapes
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return asdict(self)
+        """The fields, ready for JSON; `conditions` only where there are some, as before they existed."""
+        fields = asdict(self)
+        return fields if self.conditions else {name: fields[name] for name in fields if name != "conditions"}
 
 
 class State(NamedTuple):

@@ -62,12 +62,36 @@ class Network:
             elif name.startswith("lstm") and name.endswith(".b"):
                 view[H : 2 * H] = self.architecture.forget_bias
 
-    def initial_state(self, batch: int) -> State:
-        """The states that a sequence starts from: zero, or the learned ones."""
+    def initial_state(self, batch: int, given: Any = None) -> State:
+        """The states (L, B, H) that sequences start from: zero or the learned ones, and what each condition's value adds.
+
+        `given` (B, columns) has each sequence's value of each condition, from 0; without it all are 0. Raises FastLSTMError
+        for values that there are not.
+        """
         a = self.architecture
-        if a.learned_state:
-            return State(*(np.repeat(self.parameters[name][:, None], batch, 1) for name in ("h0", "c0")))
-        return State(*(np.zeros((a.layers, batch, a.hidden), a.dtype) for _ in range(2)))
+        states = []
+        for name in "hc":
+            state = np.zeros((a.layers, batch, a.hidden), a.dtype)
+            if a.learned_state:
+                state += self.parameters[f"{name}0"][:, None]
+            if a.conditions:
+                places = self._places(batch, given)
+                state += self.parameters[f"given.{name}"][places].sum(1).transpose(1, 0, 2)
+            states.append(state)
+        return State(*states)
+
+    def _places(self, batch: int, given: Any) -> np.ndarray:
+        """Each sequence's values (B, columns) among all conditions' values, int32."""
+        a = self.architecture
+        values = np.zeros((batch, len(a.conditions)), np.int32) if given is None else np.asarray(given)
+        if values.shape != (batch, len(a.conditions)) or values.dtype.kind not in "iu":
+            raise FastLSTMError(
+                f"given is {values.dtype} {values.shape}; it must be whole numbers {(batch, len(a.conditions))}: "
+                "a row for each sequence, a column for each condition"
+            )
+        if (values < 0).any() or (values >= np.array(a.conditions)).any():
+            raise FastLSTMError(f"given holds values that there are not; the conditions have {a.conditions}")
+        return np.ascontiguousarray(values + np.cumsum((0, *a.conditions[:-1])), np.int32)
 
     @property
     def frozen(self) -> bool:
@@ -86,11 +110,16 @@ class Network:
         self.parameters.protect(frozen)
         self._program.freeze(frozen)
 
-    def forward(self, ids: Any, lengths: Any = None, state: State | None = None) -> tuple[np.ndarray, State]:
-        """Logits (T, B, V), zero past a row's length, and the final state; without dropout."""
+    def forward(
+        self, ids: Any, lengths: Any = None, state: State | None = None, given: Any = None
+    ) -> tuple[np.ndarray, State]:
+        """Logits (T, B, V), zero past a row's length, and the final state; without dropout.
+
+        Sequences go on from `state`, or start as `initial_state` says for `given`; so they do in all of these calls.
+        """
         plan, (real_ids,) = self._real(lengths, ids)
         final = self._states(plan)
-        self._program.run(plan, real_ids, None, self._start(plan, state), final, self.threads)
+        self._program.run(plan, real_ids, None, self._start(plan, state, given), final, self.threads)
         logits = np.zeros((plan.steps, plan.rows, self.architecture.vocabulary), self.architecture.dtype)
         real = self._program.logits[: plan.positions, : self.architecture.vocabulary]
         if plan.positions == plan.steps * plan.rows:
@@ -100,12 +129,18 @@ class Network:
         return logits, final
 
     def evaluate(
-        self, ids: Any, targets: Any, lengths: Any = None, state: State | None = None, final: bool = True
+        self,
+        ids: Any,
+        targets: Any,
+        lengths: Any = None,
+        state: State | None = None,
+        final: bool = True,
+        given: Any = None,
     ) -> tuple[Metrics, State | None]:
         """The loss over all real targets, without dropout, and the final state if `final`."""
         plan, (ids, targets) = self._real(lengths, ids, targets)
         after = self._states(plan) if final else None
-        self._program.run(plan, ids, targets, self._start(plan, state), after, self.threads)
+        self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads)
         return self._metrics(plan), after
 
     def backward(
@@ -115,6 +150,7 @@ class Network:
         lengths: Any = None,
         state: State | None = None,
         dropout_key: int | None = None,
+        given: Any = None,
     ) -> tuple[Metrics, State]:
         """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given.
 
@@ -122,8 +158,9 @@ class Network:
         """
         plan, (ids, targets) = self._real(lengths, ids, targets)
         after = self._states(plan)
-        self._program.run(plan, ids, targets, self._start(plan, state), after, self.threads, backward=True,
-                         dropout_key=dropout_key, went_on=state is not None)  # fmt: skip
+        self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads, backward=True,
+                         dropout_key=dropout_key, went_on=state is not None,
+                         given=self._learned(plan, state, given))  # fmt: skip
         return self._metrics(plan), after
 
     def step(
@@ -136,6 +173,7 @@ class Network:
         state: State | None = None,
         dropout_key: int | None = None,
         final: bool = True,
+        given: Any = None,
     ) -> tuple[Metrics, State | None]:
         """One training step: gradients, clipping, update at learning rate `rate`; without `final` no final state.
 
@@ -147,8 +185,9 @@ class Network:
             )
         plan, (ids, targets) = self._real(lengths, ids, targets)
         after = self._states(plan) if final else None
-        self._program.run(plan, ids, targets, self._start(plan, state), after, self.threads, backward=True,
-                         dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate)  # fmt: skip
+        self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads, backward=True,
+                         dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate,
+                         given=self._learned(plan, state, given))  # fmt: skip
         metrics = self._metrics(plan, updated=True)
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
@@ -157,10 +196,15 @@ class Network:
     def _real(self, lengths: Any, *arrays: Any) -> tuple[Plan, list[np.ndarray]]:
         return real_positions(self.architecture.vocabulary, lengths, *arrays)
 
-    def _start(self, plan: Plan, state: State | None) -> State | None:
+    def _learned(self, plan: Plan, state: State | None, given: Any) -> np.ndarray | None:
+        """Which of the conditions' initial states take part, for their gradients."""
+        takes_part = state is None and self.architecture.conditions
+        return self._places(plan.rows, given) if takes_part else None
+
+    def _start(self, plan: Plan, state: State | None, given: Any) -> State | None:
         a = self.architecture
         if state is None:
-            return self.initial_state(plan.rows) if a.learned_state else None
+            return self.initial_state(plan.rows, given) if a.learns_states else None
         want = (a.layers, plan.rows, a.hidden)
         for name, array in zip("hc", state, strict=True):
             if np.shape(array) != want:

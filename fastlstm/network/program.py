@@ -93,6 +93,10 @@ class Program(Uncopied):
                  e_rows=self.arena.address("e_rows", a.vocabulary, row))  # fmt: skip
         if a.learned_state:
             self._row.fill(dh0=g["h0"], dc0=g["c0"])
+        if a.conditions:
+            self._row.fill(
+                columns=len(a.conditions), values=a.values, dgiven_h=g["given.h"], dgiven_c=g["given.c"]
+            )
 
     def freeze(self, frozen: bool) -> None:
         """Whether the parameters stay as they are until the next call of this."""
@@ -110,12 +114,14 @@ class Program(Uncopied):
         backward: bool = False,
         dropout_key: int | None = None,
         went_on: bool = False,
+        given: np.ndarray | None = None,
         optimizer: Optimizer | None = None,
         rate: float = 0.0,
     ) -> None:
         """Run the program over one batch; what it leaves is in `logits`, `results`, `final` and the gradients.
 
-        The arrays of both states (L, B, H) are contiguous and of the network's dtype.
+        The arrays of both states (L, B, H) are contiguous and of the network's dtype; `given`, int32 (B, columns), has
+        each row's values among all conditions' and is there where its gradients are asked for.
         """
         a, network = self.architecture, self._row
         dropping = dropout_key is not None and bool(a.dropout or a.embedding_dropout)
@@ -128,7 +134,8 @@ class Program(Uncopied):
         )
         self._reserve(plan, kind, optimizer)
         network["packed"], self._packed = self._packed, False
-        network["learned"] = (2 if went_on else 1) if a.learned_state else 0
+        network["learned"] = (2 if went_on else 1) if a.learns_states else 0
+        network["given"] = given
         if dropping:
             keys = layer_keys(dropout_key or 0, a.layers + 1)
             network["embedding_key"] = keys[-1]
@@ -179,7 +186,7 @@ class Program(Uncopied):
         if not kind.backward:
             return
         memory.backward(room, l > 0 or a.embedding > 0, kind.single)
-        if a.learned_state:
+        if a.learns_states:
             memory.keep("dh0", room.rows, memory.row)
         if l:
             record["dx"] = self.layers[l - 1].record["dh"]

@@ -206,11 +206,13 @@ def loss_and_gradients(
     lengths: Sequence[int] | np.ndarray | None = None,
     state: tuple[np.ndarray, np.ndarray] | None = None,
     masks: Sequence[np.ndarray | None] | None = None,
+    given: np.ndarray | None = None,
 ) -> Result:
     """The network on a ragged batch: the mean cross-entropy over all real targets, and its gradients.
 
     `parameters` have a `Network`'s names: `embedding` (V, E) or absent, `lstm.{l}.W`, `lstm.{l}.b`, `head.W`
-    (V, H) or absent where the embedding is used for it, `head.b` (V,), and `h0`, `c0` (L, H) if learned.
+    (V, H) or absent where the embedding is used for it, `head.b` (V,), `h0`, `c0` (L, H) if learned, and `given.h`,
+    `given.c` (K, L, H), of which those rows add to a sequence's initial states that `given` (B, columns) names.
     x: ids (T, B), or floats (T, B, I) where there is no embedding; targets (T, B); lengths (B,) in any order.
     `state`: h and c (L, B, H) carried from before, which replace the learned or zero ones.
     `masks`: fixed dropout, L+1 arrays (T, B, width) or None: on each layer's input, then on the head's.
@@ -223,6 +225,7 @@ def loss_and_gradients(
     own_lengths = [T] * B if lengths is None else [int(length) for length in lengths]
     masks = masks or [None] * (L + 1)
     learned = state is None and "h0" in parameters
+    rows = np.zeros((B, 0), int) if state is not None or given is None else given
     logits = np.zeros((T, B, len(parameters["head.b"])))
     h_n, c_n = np.zeros((L, B, H)), np.zeros((L, B, H))
     total, count = 0.0, sum(own_lengths)
@@ -230,10 +233,10 @@ def loss_and_gradients(
         real = (slice(0, length), n)
         if state is not None:
             h0, c0 = np.asarray(state[0], np.float64)[:, n], np.asarray(state[1], np.float64)[:, n]
-        elif learned:
-            h0, c0 = parameters["h0"], parameters["c0"]
         else:
-            h0, c0 = np.zeros((L, H)), np.zeros((L, H))
+            h0, c0 = (parameters[name] if learned else np.zeros((L, H)) for name in ("h0", "c0"))
+        for row in rows[n]:
+            h0, c0 = h0 + parameters["given.h"][row], c0 + parameters["given.c"][row]
         states = list(zip(h0, c0, strict=True))
         own_masks = [None if mask is None else mask[real] for mask in masks]
         loss, logits[real], finals, layers = sequence_loss(
@@ -245,6 +248,9 @@ def loss_and_gradients(
             if learned:
                 gradients["h0"][layer] += layers[layer].h0
                 gradients["c0"][layer] += layers[layer].c0
+            for row in rows[n]:
+                gradients["given.h"][row, layer] += layers[layer].h0
+                gradients["given.c"][row, layer] += layers[layer].c0
     for gradient in gradients.values():
         gradient /= count
     return Result(total / count, logits, gradients, h_n, c_n)

@@ -59,7 +59,7 @@ def make_feed(data: Names | Text, options: Options, vocabulary: Vocabulary | Non
 
 def make_network(options: Options, vocabulary: Vocabulary) -> Network:
     """A network of these options with its initial weights."""
-    sizes = {option.name for option in fields(Architecture)} - {"vocabulary"}
+    sizes = {option.name for option in fields(Architecture)} - {"vocabulary", "conditions"}
     architecture = Architecture(vocabulary.size, **{name: getattr(options, name) for name in sizes})
     return Network(architecture, options.seed, options.threads)
 

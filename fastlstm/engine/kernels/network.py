@@ -174,26 +174,39 @@ def embedding_gradient(batch, layer, network, atom, like):
 
 
 @inner
+def clear(array, count):
+    for i in range(count):
+        array[i] = 0
+
+
+@inner
+def add_state(to_h, to_c, layer, b, like):
+    """Add row b's gradients of a layer's initial states."""
+    dh, dc = at(pointer(layer.dh0, like), b * layer.h_row), at(pointer(layer.dc, like), b * layer.h_row)
+    for u in range(layer.hidden):
+        to_h[u] += dh[u]
+        to_c[u] += dc[u]
+
+
+@inner
 def state_gradients(batch, layers, network, like):
-    """The gradients of learned initial states: sums over the rows in their order."""
+    """The gradients of learned initial states, and of those of each condition's values: sums over the rows in order."""
     dh0, dc0 = pointer(network.dh0, like), pointer(network.dc0, like)
-    for l in range(network.layers):
-        layer = layers[l]
-        H = layer.hidden
-        for u in range(H):
-            dh0[l * H + u] = 0
-            dc0[l * H + u] = 0
-        if network.learned > 1:
-            # The batch went on from carried states: the learned ones took no part.
-            continue
+    dgiven_h, dgiven_c = pointer(network.dgiven_h, like), pointer(network.dgiven_c, like)
+    given, L, H = ids_pointer(network.given), network.layers, layers[0].hidden
+    if network.dh0:
+        clear(dh0, L * H)
+        clear(dc0, L * H)
+    clear(dgiven_h, network.values * L * H)
+    clear(dgiven_c, network.values * L * H)
+    # A batch that went on from carried states: the learned ones took no part.
+    for l in range(L if network.learned < 2 else 0):
         for b in range(batch.rows):
-            dh, dc = (
-                at(pointer(layer.dh0, like), b * layer.h_row),
-                at(pointer(layer.dc, like), b * layer.h_row),
-            )
-            for u in range(H):
-                dh0[l * H + u] += dh[u]
-                dc0[l * H + u] += dc[u]
+            if network.dh0:
+                add_state(at(dh0, l * H), at(dc0, l * H), layers[l], b, like)
+            for j in range(network.columns):
+                place = (given[b * network.columns + j] * L + l) * H
+                add_state(at(dgiven_h, place), at(dgiven_c, place), layers[l], b, like)
 
 
 @inner

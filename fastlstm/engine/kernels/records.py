@@ -90,7 +90,9 @@ NETWORK = record(
     "tied",
     "embedding_keep", "embedding_key",  # dropout of the gathered embeddings
     "keep",  # dropout of the layers' outputs: an element is kept where its 32 random bits are below; 0 is no dropout
-    "learned", "dh0", "dc0",  # whether initial states are parameters, and their gradients (L, H)
+    "learned", "dh0", "dc0",  # whether initial states are parameters (2: took no part), and their gradients (L, H)
+    "columns", "values",  # of conditions, and of all their values
+    "given", "dgiven_h", "dgiven_c",  # int32 (B, columns): each row's values; the gradients (values, L, H) of theirs
     "packed",  # whether everything is packed already
     "backward",  # whether gradients are asked for
     "losses",  # whether losses are asked for
