@@ -17,7 +17,7 @@ LONGEST = 300  # lines
 # From the ground up: a room, and from left to right the modules (or rooms) within it.
 ORDER = {
     "errors": "",
-    "engine": "memory simd kernels cores workers parameters arena layout sequence positions",
+    "engine": "memory signals compiled simd kernels cores workers parameters arena layout sequence positions",
     "network": "reference architecture lstm optim program model",
     "data": "files reading tables vocabulary names texts opening novelty batching feeds",
     "training": "schedules options building evaluation budget model_file session folders plots runs",

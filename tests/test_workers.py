@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import gc
 import os
 import re
 import signal
@@ -380,22 +379,17 @@ def test_training_goes_on_after_interruptions_at_any_moment(pool: workers.Pool) 
         Optimizer(network.parameters, CONFIG),
         Sample(np.random.default_rng(0), T, B, 40, ragged),
     )
-    # An interruption that comes while garbage is collected is lost in other libraries' callbacks.
-    gc.disable()
-    try:
-        for n in range(25):
-            timer = threading.Timer(0.0007 * n, signal.raise_signal, (signal.SIGINT,))
-            end = time.monotonic() + 30
-            try:
-                timer.start()
-                while time.monotonic() < end:
-                    network.step(sample.ids, sample.targets, optimizer, 0.01, sample.lengths)
-                pytest.fail("the interruption was lost")
-            except KeyboardInterrupt:
-                timer.join(10)
-            assert not pool.lock.locked()
-    finally:
-        gc.enable()
+    for n in range(25):
+        timer = threading.Timer(0.0007 * n, signal.raise_signal, (signal.SIGINT,))
+        end = time.monotonic() + 30
+        try:
+            timer.start()
+            while time.monotonic() < end:
+                network.step(sample.ids, sample.targets, optimizer, 0.01, sample.lengths)
+            pytest.fail("the interruption was lost")
+        except KeyboardInterrupt:
+            timer.join(10)
+        assert not pool.lock.locked()
     assert np.isfinite(network.parameters.flat).all()
     alone = trained(*SHAPES["rows"], threads=1, steps=5)
     assert np.array_equal(trained(*SHAPES["rows"], threads=3, steps=5), alone)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from types import FrameType
 from typing import Any
 
 import click
@@ -90,38 +88,14 @@ def _new_run(data: str | None, options: Options, out: str | None) -> Any:
     return run
 
 
-class Signals:
-    """Ctrl-C and SIGTERM, noted while a block runs so that no step is cut; a second one is not held back."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-
 def _follow(run: Any) -> None:
     """Train to the end or to a signal, showing it, and close with what there is now."""
     from fastlstm.commands.progress import Progress, sentence
+    from fastlstm.engine.signals import Signals
 
     session = run.session
-    with Signals() as signals, Progress(session) as progress:
+    # Noted, so that no step is cut.
+    with Signals(signal.SIGINT, signal.SIGTERM) as signals, Progress(session) as progress:
         for record in run.follow(lambda: signals.received is not None):
             progress.show(record)
     position = session.position

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,40 @@ from numba.core.caching import FunctionCache
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.runtime.nrt import rtsys
+from numba.core.serialize import dumps
 
+from fastlstm.engine.compiled import Entry, not_kept
+from fastlstm.engine.signals import uncut
 from fastlstm.engine.simd import library
+
+
+class Entries:
+    """In place of Numba's files: its index is not safe from two processes, and damage ends in an error or a crash."""
+
+    def __init__(self, folder: Path, function: Callable[..., Any]) -> None:
+        self.folder = folder
+        python = f"py{sys.version_info[0]}{sys.version_info[1]}"
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}-{python}"
+
+    def entry(self, key: tuple[Any, ...]) -> Entry:
+        signature, cpu, *rest = key
+        family = f"{self.name}-{library.short_digest(cpu)}"
+        return Entry(self.folder, family, library.DIGEST, library.short_digest((signature, rest)))
+
+    def load(self, key: tuple[Any, ...]) -> Any:
+        code = self.entry(key).read()
+        return None if code is None else pickle.loads(code)
+
+    def save(self, key: tuple[Any, ...], data: Any) -> None:
+        self.entry(key).write(dumps(data))
 
 
 class SourceCache(FunctionCache):
     """Numba's cache, keyed by the sources too: by itself it does not see a change in another file or an intrinsic."""
 
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (*super()._index_key(sig, codegen), library.DIGEST)
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = Entries(Path(self.cache_path), function)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """As Numba's, with the library that the kernel calls, and without half a second for Numba's registries.
@@ -28,8 +55,11 @@ class SourceCache(FunctionCache):
         """
         load_library(sig, Path(self.cache_path))
         rtsys.initialize(target_context)
-        with self._guard_against_spurious_io_errors():
-            return self._load_overload(sig, target_context)
+        return self._load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a kernel, where the folder takes it."""
+        self._cache_file.save(self._index_key(sig, data.codegen), self._impl.reduce(data))
 
 
 class LibraryOnly:
@@ -41,7 +71,7 @@ class LibraryOnly:
         load_library(sig, None)
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Nothing is kept."""
+        not_kept("in any folder")
 
 
 def load_library(sig: Any, folder: Path | None) -> None:
@@ -116,4 +146,5 @@ def kernel(function: Callable[..., Any]) -> Any:
         dispatcher._cache = SourceCache(function)
     except RuntimeError:
         dispatcher._cache = LibraryOnly()
+    dispatcher.compile = uncut()(dispatcher.compile)
     return dispatcher

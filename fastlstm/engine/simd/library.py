@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -17,6 +16,7 @@ import numba
 from llvmlite import ir
 
 import fastlstm.engine.simd.routines  # noqa: F401 - fills ROUTINES
+from fastlstm.engine.compiled import Entry
 from fastlstm.engine.simd.target import Target, compiled_for, target
 from fastlstm.engine.simd.tiles import tiles
 from fastlstm.engine.simd.vector import ROUTINES, Routine, define, symbol
@@ -37,17 +37,22 @@ def source_digest() -> str:
 DIGEST = source_digest()
 
 
+def short_digest(what: object) -> str:
+    """A few characters that differ where what is written differs."""
+    return hashlib.sha256(str(what).encode()).hexdigest()[:12]
+
+
 def load(bits: int, folder: Path | None) -> None:
     """Make the library for elements of `bits` bits callable, from its file in `folder` where there is one."""
     if bits in _loaded:
         return
     machine, cpu = host_machine()
-    family = f"fastlstm-{bits}-{hashlib.sha256(str(cpu).encode()).hexdigest()[:8]}"
-    path = None if folder is None else folder / f"{family}-{DIGEST[:24]}.o"
-    code = _read(path)
+    kept = folder and Entry(folder, f"fastlstm-{bits}-{short_digest(cpu)}", DIGEST, "library")
+    code = kept and kept.read()
     if code is None:
         code = machine.emit_object(optimized(target(bits), machine))
-        _write(path, code, f"{family}-*.o")
+        if kept:
+            kept.write(code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
@@ -85,29 +90,3 @@ def optimized(t: Target, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     builder.getModulePassManager().run(parsed, builder)
     return parsed
-
-
-def _read(path: Path | None) -> bytes | None:
-    try:
-        return None if path is None else path.read_bytes() or None
-    except OSError:
-        return None
-
-
-def _write(path: Path | None, code: bytes, predecessors: str) -> None:
-    """Replace the file atomically and remove those of older sources; a folder that refuses means no file."""
-    if path is None:
-        return
-    # Readable by whoever may read the folder, so not by `tempfile`.
-    temporary = path.with_suffix(f".{uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(code)
-            for old in path.parent.glob(predecessors):
-                old.unlink(missing_ok=True)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError:
-        return
