@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastlstm.data import reading, texts
+from fastlstm.data import reading
 from fastlstm.data.names import Names, read_names
 from fastlstm.data.opening import decide_kind
 from fastlstm.data.reading import preprocess
@@ -253,7 +253,7 @@ def test_standard_input_and_pipes(stdin, tmp_path):
     writer.start()
     text = read_text(pipe)
     writer.join()
-    assert text.ids(text.vocabulary()).size == 18
+    assert len(text.ids(text.vocabulary())) == 18
 
 
 BAD_TABLES: dict[str, Any] = {
@@ -374,11 +374,11 @@ def test_a_text_becomes_ids_of_the_smallest_type(write):
     vocabulary = text.vocabulary()
     ids = text.ids(vocabulary)
     assert vocabulary.decode(ids) == "To be,\nor not\nto be\n"
-    assert ids.dtype == np.uint8
-    assert len(text) == 20
+    assert text._encoded.numbers.dtype == np.uint8
+    assert len(text) == len(ids) == 20
     assert text.describe().endswith("t.txt: 20 characters, 10 distinct")
     wide = Text.from_string("".join(map(chr, range(0x4E00, 0x4E00 + 300))))
-    assert wide.ids(wide.vocabulary()).dtype == np.uint16
+    assert wide._encoded.numbers.dtype == np.uint16
 
 
 def test_case_is_kept_unless_lower_case_is_asked_for(write):
@@ -458,24 +458,6 @@ def test_preprocessing_twice_is_preprocessing_once(string, lowercase):
     assert unicodedata.is_normalized("NFC", once)
 
 
-def test_large_ids_are_mapped_from_a_file(write, monkeypatch, tmp_path):
-    monkeypatch.setattr(texts, "IN_MEMORY", 1000)
-    monkeypatch.setattr(reading, "PIECE", 100)
-    raw = "the quick brown fox, " * 100
-    text = read_text(write("t.txt.gz", raw))
-    vocabulary = text.vocabulary()
-    ids = text.ids(vocabulary)
-    assert isinstance(ids, np.memmap)
-    assert vocabulary.decode(ids) == raw
-    # No room for the file: one line, with the remedy.
-    full = lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))  # noqa: E731
-    sink = type("Sink", (io.RawIOBase,), {"write": full})
-    monkeypatch.setattr(texts.tempfile, "TemporaryFile", sink)
-    message = refusal(text.ids, vocabulary)
-    assert "2,100 bytes of ids do not fit" in message
-    assert "TMPDIR" in message
-
-
 def test_a_limited_vocabulary_says_what_it_leaves_out(write):
     text = read_text(write("t.txt", "aaaaaaabbbcd"))
     vocabulary = text.vocabulary(3)
@@ -491,19 +473,12 @@ def test_characters_that_training_lacked_are_named(write):
     assert "t.txt: 'Z', '☃' did not occur in training" in message
 
 
-def test_standard_input_is_read_twice(stdin):
+def test_standard_input_is_read_as_text(stdin):
     stdin("to be or nöt\r\n".encode())
     text = read_text("-")
     vocabulary = text.vocabulary()
     assert vocabulary.decode(text.ids(vocabulary)) == "to be or nöt\n"
     assert text.source == "standard input"
-
-
-def test_a_file_that_changes_between_the_readings_is_noticed(write):
-    text = read_text(write("t.txt", "to be"))
-    vocabulary = text.vocabulary()
-    write("t.txt", "to be to be")
-    assert "changed while it was read" in refusal(text.ids, vocabulary)
 
 
 @pytest.mark.parametrize(

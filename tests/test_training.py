@@ -197,13 +197,13 @@ def test_a_text_is_evaluated_as_if_read_in_one_go(monkeypatch):
     s = session("text", epochs=20, lr=0.02)
     for _ in train(s):
         pass
-    ids = s.feed.data.ids(s.vocabulary)[:1025]
-    one, _ = s.network.evaluate(ids[:-1, None].astype("int32"), ids[1:, None].astype("int32"))
+    ids = np.asarray(s.feed.data.ids(s.vocabulary)[:1025])
+    one, _ = s.network.evaluate(ids[:-1, None], ids[1:, None])
     monkeypatch.setattr("fastlstm.training.evaluation.STREAM_CHARACTERS", 64)
     many = evaluate_text(s.network, ids)
     assert many.characters == 1024
     assert many.loss == pytest.approx(one.loss, rel=1e-4)
-    cold, _ = s.network.evaluate(*(a.reshape(16, 64).T.astype("int32").copy() for a in (ids[:-1], ids[1:])))
+    cold, _ = s.network.evaluate(*(a.reshape(16, 64).T for a in (ids[:-1], ids[1:])))
     assert abs(cold.loss - one.loss) > 10 * abs(many.loss - one.loss)
 
 

@@ -57,34 +57,34 @@ def _new_run(data: str | None, options: Options, out: str | None) -> Any:
     """Read the data, say what they are and what will be trained, and make the run."""
     from fastlstm.data.names import Names
     from fastlstm.training.building import make_feed, open_data
-    from fastlstm.training.folders import check_out
+    from fastlstm.training.folders import claimed
     from fastlstm.training.runs import Run
     from fastlstm.training.session import Session
 
-    check_out(out)
-    read = open_data(data, options)
-    kind = "names" if isinstance(read, Names) else "text"
-    resolved = options.resolve(kind, len(read))
-    click.echo(read.describe())
-    if data is not None and options.kind is None:
-        other = {"names": "text", "text": "names"}[kind]
-        click.echo(f"read as {kind} (--as {other} if it is not)")
-    fed = make_feed(read, resolved)
-    for note in read.notes:
-        click.echo(note)
-    if resolved.minutes is not None:
-        click.echo(f"measuring how much can be done in {resolved.minutes:g} minutes …")
-    session = Session(fed, resolved)
-    run = Run.create(session, data, out)
-    o = resolved
-    click.echo(
-        f"{session.size:,} parameters: {o.layers} × {o.hidden} units, "
-        f"embedding {o.embedding}, {len(session.vocabulary.characters)} characters"
-    )
-    click.echo(
-        f"{session.total:,} steps, {session.total / fed.steps_per_epoch:.3g} epochs; "
-        f"{o.optimizer}, {o.schedule}, lr {o.lr:g}; run {run.folder}"
-    )
+    with claimed(out, data) as place:
+        read = open_data(data, options, place.folder)
+        kind = "names" if isinstance(read, Names) else "text"
+        resolved = options.resolve(kind, len(read))
+        click.echo(read.describe())
+        if data is not None and options.kind is None:
+            other = {"names": "text", "text": "names"}[kind]
+            click.echo(f"read as {kind} (--as {other} if it is not)")
+        fed = make_feed(read, resolved)
+        for note in read.notes:
+            click.echo(note)
+        if resolved.minutes is not None:
+            click.echo(f"measuring how much can be done in {resolved.minutes:g} minutes …")
+        session = Session(fed, resolved)
+        run = Run.begin(session, data, place)
+        o = resolved
+        click.echo(
+            f"{session.size:,} parameters: {o.layers} × {o.hidden} units, "
+            f"embedding {o.embedding}, {len(session.vocabulary.characters)} characters"
+        )
+        click.echo(
+            f"{session.total:,} steps, {session.total / fed.steps_per_epoch:.3g} epochs; "
+            f"{o.optimizer}, {o.schedule}, lr {o.lr:g}; run {run.folder}"
+        )
     return run
 
 

@@ -6,14 +6,17 @@ Letters: T time steps, B sequences in a batch. All arrays are time-major, ids an
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from fastlstm.data.encoded import Ids
 from fastlstm.data.names import Names
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.engine.kernels.batch import fill_names
 from fastlstm.errors import FastLSTMError
+
+Sliced = TypeVar("Sliced", np.ndarray, Ids)
 
 
 class Batch(NamedTuple):
@@ -61,7 +64,7 @@ def split_names(names: Names, validation: float, seed: int) -> tuple[Names, Name
     return names.select(~held_out), names.select(held_out)
 
 
-def split_text(ids: np.ndarray, validation: float) -> tuple[np.ndarray, np.ndarray]:
+def split_text(ids: Sliced, validation: float) -> tuple[Sliced, Sliced]:
     """Training ids and, from the text's end, validation ids.
 
     `validation` is the fraction (a float) or the number (an int) of characters to hold out, 0 for none.
@@ -160,7 +163,7 @@ class TextStreams:
     [[[0, 1, 2], [4, 5, 6]], [[3], [7]]]
     """
 
-    def __init__(self, ids: np.ndarray, streams: int, steps: int) -> None:
+    def __init__(self, ids: np.ndarray | Ids, streams: int, steps: int) -> None:
         if streams < 1 or steps < 1:
             raise FastLSTMError(f"there must be at least 1 stream and 1 step, not {streams} and {steps}")
         length = (len(ids) - 1) // streams

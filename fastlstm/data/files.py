@@ -14,8 +14,10 @@ _numbers = itertools.count()
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes `path`'s place if the block ends without an error.
+
+    Unless it is to be `durable`, the machine's end may leave a damaged file, but not the writer's.
 
     Whoever reads `path` finds the old file or the new one, never a part of either. Raises FastLSTMError
     where `path` is a folder or a device, OSError where it cannot be written.
@@ -26,8 +28,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{next(_numbers)}.tmp")
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):

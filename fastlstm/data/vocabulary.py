@@ -143,7 +143,7 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The string of some ids; the boundary becomes nothing. Raises FastLSTMError for ids out of range."""
-        ids = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids), np.int64)
+        ids = np.asarray(ids if hasattr(ids, "__array__") else list(ids), np.int64)
         if ids.size and (ids.min() < 0 or ids.max() >= self.size):
             raise FastLSTMError(
                 f"ids go from 0 to {self.size - 1}, and these from {ids.min()} to {ids.max()}"

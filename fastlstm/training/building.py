@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import fields
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from fastlstm.data.feeds import Feed, NameFeed, TextFeed
@@ -15,12 +17,15 @@ from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
 from fastlstm.network.model import Network
 from fastlstm.network.optim import Optimizer, OptimizerConfig
+from fastlstm.training.folders import IDS
 from fastlstm.training.options import Options
 from fastlstm.training.schedules import Schedule
 
 
-def open_data(path: str | os.PathLike[str] | None, options: Options) -> Names | Text:
-    """Read a file (None: the embedded names, "-": standard input) as `options` say."""
+def open_data(
+    path: str | os.PathLike[str] | None, options: Options, folder: Path | None = None
+) -> Names | Text:
+    """Read a file (None: the embedded names, "-": standard input) as `options` say; `folder` is the run's."""
     if path is None and options.kind == "text":
         raise FastLSTMError("the data that come with fastlstm are names; give a file to train on text")
     kind = "names" if path is None else decide_kind(path, options.kind)
@@ -31,7 +36,7 @@ def open_data(path: str | os.PathLike[str] | None, options: Options) -> Names | 
                 raise FastLSTMError(
                     f"{name} is for names, and {path} is read as text; say that it holds names (--as names)"
                 )
-        return read_text(path, options.encoding, lowercase)
+        return read_text(path, options.encoding, lowercase, _ids_file(path, options, folder))
     if options.characters is not None:
         raise FastLSTMError("characters limits a text's vocabulary; these data are names")
     if path is None:
@@ -46,6 +51,20 @@ def open_data(path: str | os.PathLike[str] | None, options: Options) -> Names | 
         options.weight,
         options.delimiter,
     )
+
+
+def _ids_file(path: str | os.PathLike[str], options: Options, folder: Path | None) -> Path | None:
+    """Where a text's ids are kept if they are too large for memory."""
+    if options.cache is None:
+        return folder and folder / IDS
+    which = blake2b(f"{os.path.abspath(path)} {options.encoding} {options.lowercase}".encode(), digest_size=4)
+    try:
+        os.makedirs(options.cache, exist_ok=True)
+    except OSError as error:
+        raise FastLSTMError(
+            f"the cache {options.cache} cannot be made ({error.strerror}); name another folder"
+        ) from None
+    return Path(options.cache, f"{Path(path).stem}-{which.hexdigest()}.ids")
 
 
 def make_feed(data: Names | Text, options: Options, vocabulary: Vocabulary | None = None) -> Feed:

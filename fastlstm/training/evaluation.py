@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastlstm.data.batching import NameBatches, TextStreams
+from fastlstm.data.encoded import Ids
 from fastlstm.data.feeds import Feed, NameFeed
 from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics, Network
@@ -63,7 +64,7 @@ def evaluate_names(network: Network, batches: NameBatches, most: int | None = No
     return tally.scores
 
 
-def evaluate_text(network: Network, ids: np.ndarray, most: int | None = None) -> Scores:
+def evaluate_text(network: Network, ids: np.ndarray | Ids, most: int | None = None) -> Scores:
     """The scores of a text (of its first `most` windows), without dropout, the state carried through it.
 
     The text is cut into streams that run side by side. Each but the first starts from the state after the

@@ -4,6 +4,7 @@ model.safetensors       the best model so far, by validation loss
 checkpoint.safetensors  the last state: parameters, moments, streams, position
 metrics.csv             a row for each validation, and between them every `log_every` steps
 config.json             a readable copy of what the run is
+text.ids                a text larger than memory, as numbers (unless `cache` names another folder for them)
 names.index             the training names (unless `index` is off)
 curves.png              where matplotlib is installed
 .lock                   held by the process that trains
@@ -12,14 +13,17 @@ curves.png              where matplotlib is installed
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from fastlstm.data.files import write_atomically
 from fastlstm.errors import FastLSTMError
 
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 METRICS, CONFIG, CURVES = "metrics.csv", "config.json", "curves.png"
+IDS = "text.ids"
 COLUMNS = (
     "step", "epoch", "learning_rate",
     "train_loss", "train_perplexity", "train_accuracy",
@@ -79,6 +83,36 @@ def new_folder(out: str | os.PathLike[str] | None, source: str | None) -> Path:
             number += 1
         else:
             return folder
+
+
+class Place(NamedTuple):
+    """A new run's folder and the lock on it."""
+
+    folder: Path
+    held: IO[str]
+
+
+@contextmanager
+def claimed(out: str | os.PathLike[str] | None, source: str | None) -> Iterator[Place]:
+    """A place for a new run, in `out` or the next runs/<data>-<n>; nothing is left of it if the block fails."""
+    folder = new_folder(out, source)
+    held = lock(folder)
+    try:
+        check_out(folder)
+    except FastLSTMError:
+        held.close()
+        raise
+    try:
+        yield Place(folder, held)
+    except BaseException:
+        held.close()
+        for begun in folder.iterdir():
+            begun.unlink()
+        with suppress(OSError):
+            folder.rmdir()
+            if out is None:
+                folder.parent.rmdir()
+        raise
 
 
 def cut(metrics: Path, step: int) -> None:

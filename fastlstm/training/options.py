@@ -68,11 +68,7 @@ class Options:
     """What to read, which network, how to train it; each field's metadata holds its help and its range."""
 
     kind: str | None = _option(
-        None,
-        "Data",
-        str,
-        "What DATA is: names, a list of them, or text, one long string.",
-        choices=("names", "text"),
+        None, "Data", str, "What DATA is: a list of names, or one long text.", choices=("names", "text")
     )
     column: str | None = _option(None, "Data", str, "Column of the names: its header, or its number from 1.")
     header: bool = _option(True, "Data", bool, "Whether the first row of a table is its header.")
@@ -183,6 +179,9 @@ class Options:
         "Steps between rows of metrics.csv where validations are further apart.",
         low=1,
         late=True,
+    )
+    cache: str | None = _option(
+        None, "Run", str, "Folder for the ids of a text larger than memory.  [the run's]", late=True
     )
     checkpoint_every: int = _option(
         0, "Run", int, "Steps between checkpoints, beside those by time.", low=0, late=True

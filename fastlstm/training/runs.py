@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
@@ -29,10 +28,10 @@ from fastlstm.training.folders import (
     CURVES,
     METRICS,
     MODEL,
-    check_out,
+    Place,
+    claimed,
     cut,
     lock,
-    new_folder,
 )
 from fastlstm.training.model_file import load_arrays, load_model, model_facts, save_arrays
 from fastlstm.training.options import Options
@@ -54,24 +53,15 @@ class Run:
     @classmethod
     def create(cls, session: Session, source: str | None, out: str | os.PathLike[str] | None = None) -> Run:
         """A new run in `out` or in the next runs/<data>-<n>, with its first checkpoint."""
-        folder = new_folder(out, source)
-        held = lock(folder)
-        try:
-            check_out(folder)
-        except FastLSTMError:
-            held.close()
-            raise
-        run = cls(folder, session, _absolute(source), held)
-        try:
-            run.checkpoint()
-            run._furnish()
-        except BaseException:
-            run.close()
-            for begun in folder.iterdir():
-                begun.unlink()
-            with suppress(OSError):
-                folder.rmdir()
-            raise
+        with claimed(out, source) as place:
+            return cls.begin(session, source, place)
+
+    @classmethod
+    def begin(cls, session: Session, source: str | None, place: Place) -> Run:
+        """A new run in a place that is `claimed`, with its first checkpoint."""
+        run = cls(place.folder, session, _absolute(source), place.held)
+        run.checkpoint()
+        run._furnish()
         return run
 
     @classmethod
@@ -257,7 +247,7 @@ def _session(
         if origin == "-" and source is None:
             raise FastLSTMError(f"the data of {folder} did not come from a file; give them again to go on")
         origin = origin if source is None else _absolute(source)
-        data = open_data(origin, options)
+        data = open_data(origin, options, folder)
     if data.digest() != digest:
         raise FastLSTMError(
             f"{data.source} is not what {folder} was trained on: changed since, or other data"
