@@ -19,10 +19,10 @@ from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.generation import sampling, stream
 from fastlstm.network.model import Network
-from fastlstm.training.building import make_feed
+from fastlstm.training.defaults import LENGTHS
 from fastlstm.training.evaluation import Scores, evaluate_names, evaluate_text
 from fastlstm.training.model_file import load_model, save_model
-from fastlstm.training.options import LENGTHS, Options
+from fastlstm.training.options import Options
 from fastlstm.training.runs import Run
 from fastlstm.training.session import Record, Session, train
 
@@ -54,7 +54,7 @@ class CharLM:
     """
 
     def __init__(self, **options: Any) -> None:
-        Options(**options)
+        Options.of(options)
         self._options = options
         self._network: Network | None = None
         self._vocabulary: Vocabulary | None = None
@@ -95,7 +95,8 @@ class CharLM:
         session = self._session(data, options)
         self.kind, self.preprocessing = session.kind, session.preprocessing
         self._network, self._vocabulary = session.network, session.vocabulary
-        self.index = NameIndex.of(session.feed.train) if isinstance(session.feed, NameFeed) else None
+        feed = session.feed
+        self.index = NameIndex.of(feed.train, feed.held_out) if isinstance(feed, NameFeed) else None
         records: list[Record] = []
         best: np.ndarray | None = None
         run = Run.create(session, "-", out) if out is not None else None
@@ -127,14 +128,18 @@ class CharLM:
         before = self._options
         if not given.keys().isdisjoint(LENGTHS):
             before = {name: value for name, value in before.items() if name not in LENGTHS}
-        options = Options(**{**before, **given})
-        lowercase = self.preprocessing.get("lowercase", options.lowercase)
-        prepared = as_data(data, lowercase)
-        kind = "names" if isinstance(prepared, Names) else "text"
-        if self.kind not in ("", kind):
-            raise FastLSTMError(f"this model is one of {self.kind} and cannot go on with {kind}")
-        resolved = options.resolve(kind, len(prepared))
-        return Session(make_feed(prepared, resolved, self._vocabulary), resolved, self._network)
+        options = Options.of({**before, **given})
+        for name, value in options.reading.items():
+            if name not in ("kind", "lowercase") and value != getattr(Options, name):
+                raise FastLSTMError(
+                    f"{name} says how a file is read: give it to fl.read_names or fl.read_text"
+                )
+        read = as_data(data, self.preprocessing.get("lowercase", options.lowercase))
+        if read.kind != (self.kind or options.kind or read.kind):
+            raise FastLSTMError(
+                f"this model is one of {self.kind or options.kind} and cannot go on with {read.kind}"
+            )
+        return Session(read, options, self._vocabulary, self._network)
 
     def evaluate(self, data: Names | Text | str | Iterable[str]) -> Scores:
         """The loss (nats a character), perplexity, accuracy and bits_per_character of data of its kind.
@@ -179,10 +184,9 @@ class CharLM:
 def evaluate_model(model: Any, data: Names | Text | str | Iterable[str]) -> Scores:
     """The scores of data under anything with a network, vocabulary, kind and preprocessing."""
     network = model.network
-    prepared = as_data(data, model.preprocessing.get("lowercase"))
-    kind = "names" if isinstance(prepared, Names) else "text"
-    if kind != model.kind:
-        raise FastLSTMError(f"this model is one of {model.kind}, and {prepared.source} is {kind}")
-    if isinstance(prepared, Names):
-        return evaluate_names(network, NameBatches(prepared, model.vocabulary, EVALUATION_BATCH))
-    return evaluate_text(network, prepared.ids(model.vocabulary))
+    read = as_data(data, model.preprocessing.get("lowercase"))
+    if read.kind != model.kind:
+        raise FastLSTMError(f"this model is one of {model.kind}, and {read.source} is {read.kind}")
+    if isinstance(read, Names):
+        return evaluate_names(network, NameBatches(read, model.vocabulary, EVALUATION_BATCH))
+    return evaluate_text(network, read.ids(model.vocabulary))

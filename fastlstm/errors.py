@@ -40,7 +40,7 @@ def counted(number: int, thing: str) -> str:
     >>> counted(1, "name"), counted(2000, "name")
     ('1 name', '2,000 names')
     """
-    return f"{number:,} {thing}{'s' * (number != 1)}"
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def meant(word: str, known: Iterable[str]) -> str:
@@ -53,3 +53,11 @@ def meant(word: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(word, list(known), 1)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def check_keywords(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise TypeError, as Python does, for a keyword that is none, with what may have been meant."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise TypeError(f"there is no option {name!r}{meant(name, known)}")

@@ -23,17 +23,16 @@ import resource, sys, time
 started = time.perf_counter()
 limit = int(sys.argv[1]) << 20
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-from fastlstm.training.building import make_feed, open_data
-from fastlstm.training.folders import claimed
+from fastlstm.data.opening import open_data
+from fastlstm.training.folders import claimed, ids_file
 from fastlstm.training.options import Options
 from fastlstm.training.runs import Run
 from fastlstm.training.session import Session
 options = Options(steps=50, validation=100_000, validate_every=50, threads=1)
 with claimed(sys.argv[3], sys.argv[2]) as place:
-    read = open_data(sys.argv[2], options, place.folder)
+    read = open_data(sys.argv[2], keep=ids_file(sys.argv[2], options, place.folder), **options.reading)
     opened = time.perf_counter() - started
-    resolved = options.resolve("text", len(read))
-    run = Run.begin(Session(make_feed(read, resolved), resolved), sys.argv[2], place)
+    run = Run.begin(Session(read, options), sys.argv[2], place)
 with run:
     for record in run.follow():
         if record.step == 1:
@@ -90,7 +89,9 @@ def main(size: int, memory: int, folder: str) -> None:
                 forget(text)
             for out in ("cold", "warm"):
                 words = [sys.executable, "-c", TRAIN, str(memory), str(text), str(place / f"{warmth}-{out}")]
-                click.echo(f"  {subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()}")
+                click.echo(
+                    f"  {subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()}"
+                )
                 if out == "cold":
                     ids = place / f"{warmth}-{out}" / "text.ids"
                     forget(ids)

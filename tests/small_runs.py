@@ -8,7 +8,6 @@ from typing import Any
 
 from fastlstm.data.names import Names
 from fastlstm.data.texts import Text
-from fastlstm.training.building import make_feed
 from fastlstm.training.options import Options
 from fastlstm.training.session import Session
 
@@ -35,8 +34,7 @@ def session(kind: str = "names", **options: Any) -> Session:
     defaults = {**SIZES, "window": 8, "epochs": 3, "checkpoint_seconds": 1e9}
     if "steps" in options or "minutes" in options:
         del defaults["epochs"]
-    resolved = Options(**{**defaults, **options}).resolve(kind, len(data))
-    return Session(make_feed(data, resolved), resolved)
+    return Session(data, Options(**{**defaults, **options}))
 
 
 def write_data(folder: Path, kind: str = "names") -> Path:

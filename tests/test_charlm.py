@@ -41,7 +41,7 @@ def test_the_history_tells_what_happened_and_the_best_weights_stay():
     assert (history.best_step, history.best) == (best.step, best.validation)
     last = history.records[-1]
     assert best.step < last.step
-    held_out = [n for n in some_names() if n not in lm.index]
+    held_out = [n for n in some_names() if n not in lm.index.train]
     assert lm.evaluate(held_out).loss == pytest.approx(best.validation.loss, rel=1e-5)
 
 

@@ -14,7 +14,7 @@ from sample_models import small_model
 
 from fastlstm.commands.cli import main
 from fastlstm.data.names import Names
-from fastlstm.data.novelty import write_index
+from fastlstm.data.novelty import NameIndex, write_index
 from fastlstm.generation.sampling import generate
 from fastlstm.generation.scoring import beam, score
 from fastlstm.training.model_file import save_model
@@ -41,7 +41,7 @@ def saved(path: Path, model: Any) -> Path:
     path.mkdir()
     save_model(path / "model.safetensors", model.network, model.vocabulary, model.kind, model.preprocessing)
     if model.kind == "names":
-        write_index(path, Names(TRAINING))
+        write_index(path, NameIndex.of(Names(TRAINING)))
     return path
 
 

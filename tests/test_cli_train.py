@@ -118,7 +118,7 @@ def test_samples_are_marked_by_where_they_occur(here):
     index = json.loads(subprocess.check_output(["zcat", "runs/few-1/names.index"]))
     for name in ("aa", "ab", "ba", "bb"):
         if name in drawn:
-            assert drawn[name] == ("in train" if name in index else "in validation")
+            assert drawn[name] == ("in train" if name in index["train"] else "in validation")
     assert any(mark == "new" for mark in drawn.values())
     assert {"in train", "in validation"} & set(drawn.values())
 
@@ -249,7 +249,7 @@ def test_eval_of_data_and_of_names(trained, here):
 
 def test_eval_agrees_with_the_score_at_the_end_of_training(trained, here):
     index = json.loads(subprocess.check_output(["zcat", trained / "names.index"]))
-    held_out = [name for name in some_names() if name not in index]
+    held_out = [name for name in some_names() if name in index["validation"]]
     (here / "held.txt").write_text("\n".join(held_out))
     config = json.loads((trained / "config.json").read_text())
     facts = json.loads(run("eval", trained, "held.txt", "--format", "json").stdout)
@@ -291,10 +291,10 @@ def test_a_closed_pipe_ends_quietly(trained):
 
 
 def test_interrupts_outside_of_training_are_one_line(monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastlstm.training.building.open_data", interrupted)
+    monkeypatch.setattr("fastlstm.data.opening.open_data", interrupted)
     result = run("train", "x.csv", code=130)
     assert result.stderr.strip() == "fastlstm: interrupted"
 

@@ -17,10 +17,10 @@ from small_runs import some_text
 
 from fastlstm.data import encoded, texts
 from fastlstm.data.encoded import Kept, encode, reopen
+from fastlstm.data.opening import open_data
 from fastlstm.data.texts import read_text
 from fastlstm.errors import FastLSTMError
-from fastlstm.training.building import make_feed, open_data
-from fastlstm.training.folders import IDS, claimed
+from fastlstm.training.folders import IDS, claimed, ids_file
 from fastlstm.training.options import Options
 from fastlstm.training.runs import Run
 from fastlstm.training.session import Session, train
@@ -140,9 +140,9 @@ def start(tmp_path, out, **options):
     (tmp_path / "t.txt").write_text(some_text(), "utf-8")
     given = Options(hidden=8, embedding=4, batch_size=4, window=8, steps=20, kind="text", **options)
     with claimed(out, None) as place:
-        read = open_data(tmp_path / "t.txt", given, place.folder)
-        resolved = given.resolve("text", len(read))
-        return Run.begin(Session(make_feed(read, resolved), resolved), str(tmp_path / "t.txt"), place)
+        keep = ids_file(tmp_path / "t.txt", given, place.folder)
+        read = open_data(tmp_path / "t.txt", keep=keep, **given.reading)
+        return Run.begin(Session(read, given), str(tmp_path / "t.txt"), place)
 
 
 def test_a_run_from_a_file_of_ids_is_the_run_from_memory(tmp_path, monkeypatch):
@@ -179,5 +179,5 @@ def test_a_cache_serves_several_runs(tmp_path, monkeypatch):
 def test_what_cannot_be_read_leaves_no_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FastLSTMError, match="no such file"), claimed(None, "t.txt") as place:
-        open_data("t.txt", Options(), place.folder)
+        open_data("t.txt", keep=ids_file("t.txt", Options(), place.folder))
     assert not os.listdir(tmp_path)

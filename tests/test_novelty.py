@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlstm.data.names import Names
-from fastlstm.data.novelty import comparable, read_avoided, read_index, read_lines, write_index
+from fastlstm.data.novelty import NameIndex, comparable, read_avoided, read_index, read_lines, write_index
 from fastlstm.errors import FastLSTMError
 
 NAME = st.text(
@@ -21,19 +21,25 @@ def test_index_is_exact(
     tmp_path_factory: pytest.TempPathFactory, training: list[str], others: list[str]
 ) -> None:
     path = tmp_path_factory.mktemp("run") / "names.index"
-    names = Names(training)
-    write_index(path, names)
+    names, known = Names(training), set(training)
+    held_out = Names([name for name in others if name not in known])
+    write_index(path, NameIndex.of(names, held_out))
     index = read_index(path)
     assert index is not None
-    assert set(index) == set(names)
+    assert index.train.keys() == set(names)
+    assert index.held_out.keys() == set(held_out) - set(names)
+    assert set(index) == {*names, *held_out}
+    assert len(list(index)) == len(index)
     assert all(index[name] == list(names).count(name) for name in names)
-    assert all((name in index) == (name in set(names)) for name in others)
+    assert all(index.part(name) == "train" for name in names)
+    assert all(index.part(name) == "validation" for name in index.held_out)
+    assert index.part("a b") is None
 
 
 def test_index_is_found_by_the_run_its_models_and_itself(tmp_path: Path) -> None:
     assert read_index(tmp_path) is None
     assert read_index(tmp_path / "names.index") is None
-    write_index(tmp_path, Names(["bob", "anna", "anna"]))
+    write_index(tmp_path, NameIndex.of(Names(["bob", "anna", "anna"])))
     for path in (tmp_path, tmp_path / "model.safetensors", tmp_path / "names.index"):
         index = read_index(path)
         assert index is not None
@@ -41,15 +47,15 @@ def test_index_is_found_by_the_run_its_models_and_itself(tmp_path: Path) -> None
 
 
 def test_same_names_give_the_same_bytes_whatever_their_order(tmp_path: Path) -> None:
-    write_index(tmp_path / "a.index", Names(["子", "anna", "bob", "anna"]))
-    write_index(tmp_path / "b.index", Names(["bob", "anna", "anna", "子"]))
+    write_index(tmp_path / "a.index", NameIndex.of(Names(["子", "anna", "bob", "anna"]), Names(["eve"])))
+    write_index(tmp_path / "b.index", NameIndex.of(Names(["bob", "anna", "anna", "子"]), Names(["eve"])))
     contents = (tmp_path / "a.index").read_bytes()
     assert contents == (tmp_path / "b.index").read_bytes()
-    assert gzip.decompress(contents).decode() == '{"anna":2,"bob":1,"子":1}'
+    assert gzip.decompress(contents).decode() == '{"train":{"anna":2,"bob":1,"子":1},"validation":{"eve":1}}'
 
 
 def test_names_drawn_by_weight_count_by_weight(tmp_path: Path) -> None:
-    write_index(tmp_path, Names(["anna", "bob", "anna"], weights=[0.25, 3, 1.5]))
+    write_index(tmp_path, NameIndex.of(Names(["anna", "bob", "anna"], weights=[0.25, 3, 1.5])))
     assert dict(read_index(tmp_path) or {}) == {"anna": 1.75, "bob": 3}
 
 
@@ -62,6 +68,8 @@ def test_names_drawn_by_weight_count_by_weight(tmp_path: Path) -> None:
         gzip.compress(b'["anna"]'),
         gzip.compress(b'{"a":1}')[:-9],
         gzip.compress(b'{"anna":"x"}'),
+        gzip.compress(b'{"train":{"anna":1}}'),
+        gzip.compress(b'{"train":{"anna":1},"validation":["bo"]}'),
         gzip.compress(b"\xff"),
     ],
 )
@@ -69,6 +77,13 @@ def test_damaged_index_is_refused(tmp_path: Path, contents: bytes) -> None:
     (tmp_path / "names.index").write_bytes(contents)
     with pytest.raises(FastLSTMError, match=r"names\.index is damaged or no index"):
         read_index(tmp_path)
+
+
+def test_an_index_of_training_names_alone_is_read_as_one(tmp_path: Path) -> None:
+    (tmp_path / "names.index").write_bytes(gzip.compress(b'{"anna":2,"train":1}'))
+    index = read_index(tmp_path)
+    assert index is not None
+    assert (index.train, index.held_out) == ({"anna": 2, "train": 1}, {})
 
 
 def test_avoided_names_are_read_as_training_names_are(tmp_path: Path) -> None:

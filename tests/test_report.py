@@ -8,13 +8,13 @@ from fastlstm.data.novelty import NameIndex
 from fastlstm.generation.report import compare, picture, rows, table
 
 DRAWN = ["anna", "eve", "bo", "eve", "eve", "Å"]
-TRAINING = NameIndex({"anna": 3, "bob": 2, "eva": 1, "bo": 2})
+TRAINING = NameIndex({"anna": 3, "bob": 2, "eva": 1, "bo": 2}, {"å": 1, "Å": 1})
 
 
 def test_counts_of_new_known_and_repeated() -> None:
     facts = compare(DRAWN, TRAINING)
     assert (facts.drawn, facts.distinct, facts.repeated) == (6, 4, 2)
-    assert (facts.new, facts.new_distinct, facts.known) == (4, 2, 2)
+    assert (facts.new, facts.new_distinct, facts.known, facts.held_out) == (3, 1, 2, 1)
     assert (facts.training, facts.found) == (4, 2)
 
 
@@ -37,10 +37,11 @@ def test_table_and_rows_say_the_same() -> None:
     facts = compare(DRAWN, TRAINING)
     text = table(facts)
     assert "6 names drawn, 4 distinct" in text
-    assert "4   66.7 %   2 distinct" in text
+    assert "3   50.0 %   1 distinct" in text
+    assert "1   16.7 %   in the data, but held out from training" in text
     assert "2   33.3 %   2 of its 4 distinct names" in text
     assert ("length", "3", 0.5, 0.375) in rows(facts)
-    assert ("new", "", 4, None) in rows(facts)
+    assert ("new", "", 3, None) in rows(facts)
 
 
 def test_long_distributions_end_in_a_remainder() -> None:

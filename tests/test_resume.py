@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from small_runs import write_data
 
+from fastlstm.data.opening import open_data
 from fastlstm.training import runs
-from fastlstm.training.building import make_feed, open_data
 from fastlstm.training.options import Options
 from fastlstm.training.runs import Run
 from fastlstm.training.session import Session
@@ -55,9 +55,8 @@ def start(folder, out, **options):
         "dropout": 0.3,
     }
     given = Options(**{**small, "checkpoint_seconds": 1e9, **options})
-    read = open_data(data, given)
-    resolved = given.resolve(options["kind"], len(read))
-    return Run.create(Session(make_feed(read, resolved), resolved), str(data), out)
+    read = open_data(data, **given.reading)
+    return Run.create(Session(read, given), str(data), out)
 
 
 def left(folder):

@@ -14,10 +14,10 @@ from small_runs import session, some_names, write_data
 from fastlstm import __version__
 from fastlstm.data.names import Names
 from fastlstm.data.novelty import read_index
+from fastlstm.data.opening import open_data
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.model import Metrics, Network
 from fastlstm.training import runs
-from fastlstm.training.building import make_feed, open_data
 from fastlstm.training.evaluation import evaluate_held_out
 from fastlstm.training.folders import COLUMNS, cut, new_folder
 from fastlstm.training.model_file import load_arrays, load_facts, load_model
@@ -56,9 +56,8 @@ def create(data, out, **options):
     if "steps" in options:
         del small["epochs"]
     given = Options(**{**small, **options})
-    read = open_data(data, given)
-    resolved = given.resolve("names", len(read))
-    return Run.create(Session(make_feed(read, resolved), resolved), str(data), out)
+    read = open_data(data, **given.reading)
+    return Run.create(Session(read, given), str(data), out)
 
 
 def rows(folder):
@@ -93,7 +92,7 @@ def test_what_a_finished_run_holds(tmp_path, data):
     assert config["steps_done"] == config["total_steps"] == run.session.total
     assert config["options"]["hidden"] == 8
     assert config["best_validation"]["perplexity"] == best.validation.perplexity
-    assert set(read_index(run.folder)) == set(run.session.feed.train.distinct)
+    assert set(read_index(run.folder).train) == set(run.session.feed.train.distinct)
 
 
 def test_the_same_seed_gives_the_same_model_file(tmp_path, data):

@@ -11,17 +11,17 @@ import pytest
 from small_runs import session, some_names, some_text
 
 from fastlstm.data.names import Names
-from fastlstm.data.opening import as_data
+from fastlstm.data.opening import as_data, open_data
 from fastlstm.data.texts import Text
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics, Network
 from fastlstm.training import budget
 from fastlstm.training import session as session_module
-from fastlstm.training.building import make_feed, make_network, make_optimizer, open_data
+from fastlstm.training.building import make_network, make_optimizer
 from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out, evaluate_names, evaluate_text
 from fastlstm.training.options import Options
-from fastlstm.training.session import Diverged, train
+from fastlstm.training.session import Diverged, Session, train
 
 
 def naive(session):
@@ -263,21 +263,20 @@ def test_data_of_every_python_kind():
 
 def test_a_kept_vocabulary_refuses_what_it_lacks():
     s = session()
-    resolved = s.options
     with pytest.raises(FastLSTMError, match="'q'"):
-        make_feed(Names(["qa", "anna"]), resolved, s.vocabulary)
+        Session(Names(["qa", "anna"]), s.options, s.vocabulary)
 
 
 def test_options_that_do_not_fit_the_kind_are_refused(tmp_path):
     path = tmp_path / "t.txt"
     path.write_text(some_text())
     with pytest.raises(FastLSTMError, match="column is for names"):
-        open_data(path, Options(column="Name"))
+        open_data(path, column="Name")
     with pytest.raises(FastLSTMError, match="characters limits a text"):
-        open_data(path, Options(kind="names", characters=5))
+        Session(open_data(path, kind="names"), Options(characters=5))
     with pytest.raises(FastLSTMError, match="are names; give a file"):
-        open_data(None, Options(kind="text"))
-    assert isinstance(open_data(path, Options(kind="names")), Names)
+        open_data(None, kind="text")
+    assert isinstance(open_data(path, kind="names"), Names)
 
 
 def test_a_limited_vocabulary_trains():
@@ -293,6 +292,5 @@ def test_one_held_out_character_is_refused():
 
 def test_names_of_any_alphabet_train():
     s_names = Names(["Åsa", "groß", "子", "🙂🙃", *some_names(20)])
-    options = Options(hidden=4, embedding=2, steps=3, validation=0).resolve("names", len(s_names))
-    fed = make_feed(s_names, options)
-    assert {"å", "ß", "子", "🙂"} <= set(fed.vocabulary.characters)
+    s = Session(s_names, Options(hidden=4, embedding=2, steps=3, validation=0))
+    assert {"å", "ß", "子", "🙂"} <= set(s.vocabulary.characters)

@@ -59,11 +59,12 @@ def command(
         return
     from fastlstm.charlm import evaluate_model
     from fastlstm.commands.progress import sentence
-    from fastlstm.training.building import open_data
+    from fastlstm.data.opening import open_data
     from fastlstm.training.options import Options
 
     given = {name: value for name, value in given.items() if value is not None}
-    read = open_data(data, Options(kind=model.kind, lowercase=model.preprocessing.get("lowercase"), **given))
+    options = Options(kind=model.kind, lowercase=model.preprocessing.get("lowercase"), **given)
+    read = open_data(data, **options.reading)
     for note in read.notes:
         click.echo(note, err=True)
     scores = evaluate_model(model, read)

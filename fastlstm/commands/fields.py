@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from fastlstm.training.options import BY_KIND, Options, flag, whole_or_share
+from fastlstm.training.defaults import BY_KIND
+from fastlstm.training.options import Options, flag, whole_or_share
 
 SECTIONS = ("Data", "Model", "Training", "Run")
 

@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 from fastlstm.data.feeds import TextFeed
+from fastlstm.data.novelty import NameIndex
+from fastlstm.errors import printable
 from fastlstm.generation.sampling import generate
 from fastlstm.training.evaluation import Scores
 from fastlstm.training.session import Record, Session
@@ -37,7 +39,7 @@ class Progress:
         interval = session.options.validate_every or session.feed.steps_per_epoch
         expected = session.total // min(interval, session.options.log_every)
         self._stride = max(1, expected // MOST_ROWS)  # rows of which only the last is shown
-        self._known: dict[str, str] | None = None
+        self._known: NameIndex | None = None
         self._characters = 0
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -110,9 +112,9 @@ class Progress:
                 self.say("\n" + text + "\n")
             return
         if self._known is None:
-            self._known = dict.fromkeys(feed.held_out.distinct, "in validation")
-            self._known |= dict.fromkeys(feed.train.distinct, "in train")
+            self._known = NameIndex.of(feed.train, feed.held_out)
         names = generate(session, count, max_length=SAMPLE_LENGTH, **controls)
         width = max(20, *map(len, names))
         for name in names:
-            self.say(f"    {name:<{width}}  {self._known.get(name, 'new')}")
+            part = self._known.part(name)
+            self.say(f"    {printable(name):<{width}}  {f'in {part}' if part else 'new'}")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fastlstm.commands.fields import SECTIONS, SectionedCommand, with_fields
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, counted
 from fastlstm.training.options import Options
 
 
@@ -55,34 +55,34 @@ def command(data: str | None, out: str | None, resume: str | None, **given: Any)
 
 def _new_run(data: str | None, options: Options, out: str | None) -> Any:
     """Read the data, say what they are and what will be trained, and make the run."""
-    from fastlstm.data.names import Names
-    from fastlstm.training.building import make_feed, open_data
-    from fastlstm.training.folders import claimed
+    from fastlstm.data.opening import open_data
+    from fastlstm.training.folders import claimed, ids_file
     from fastlstm.training.runs import Run
     from fastlstm.training.session import Session
 
     with claimed(out, data) as place:
-        read = open_data(data, options, place.folder)
-        kind = "names" if isinstance(read, Names) else "text"
-        resolved = options.resolve(kind, len(read))
+        read = open_data(data, keep=ids_file(data, options, place.folder), **options.reading)
         click.echo(read.describe())
         if data is not None and options.kind is None:
-            other = {"names": "text", "text": "names"}[kind]
-            click.echo(f"read as {kind} (--as {other} if it is not)")
-        fed = make_feed(read, resolved)
+            other = {"names": "text", "text": "names"}[read.kind]
+            click.echo(f"read as {read.kind} (--as {other} if it is not)")
+        told = len(read.notes)
         for note in read.notes:
             click.echo(note)
-        if resolved.minutes is not None:
-            click.echo(f"measuring how much can be done in {resolved.minutes:g} minutes …")
-        session = Session(fed, resolved)
+        if options.minutes is not None:
+            click.echo(f"measuring how much can be done in {options.minutes:g} minutes …")
+        session = Session(read, options)
+        for note in read.notes[told:]:
+            click.echo(note)
         run = Run.begin(session, data, place)
-        o = resolved
+        o = session.options
         click.echo(
-            f"{session.size:,} parameters: {o.layers} × {o.hidden} units, "
-            f"embedding {o.embedding}, {len(session.vocabulary.characters)} characters"
+            f"{session.size:,} parameters: {o.layers} × {counted(o.hidden or 0, 'unit')}, "
+            f"embedding {o.embedding}, {counted(len(session.vocabulary.characters), 'character')}"
         )
+        epochs = f"{session.total / session.feed.steps_per_epoch:.3g}"
         click.echo(
-            f"{session.total:,} steps, {session.total / fed.steps_per_epoch:.3g} epochs; "
+            f"{counted(session.total, 'step')}, {epochs} epoch{'s' * (epochs != '1')}; "
             f"{o.optimizer}, {o.schedule}, lr {o.lr:g}; run {run.folder}"
         )
     return run
@@ -107,8 +107,12 @@ def _follow(run: Any) -> None:
         )
         raise SystemExit(128 + signals.received)
     if position.stopped:
-        click.echo(f"stopped early: {position.worse} validations without a better one")
+        click.echo(f"stopped early: {counted(position.worse, 'validation')} without a better one")
     if position.best is not None:
         click.echo(f"best at step {position.best_step:,}, on what was held out: {sentence(position.best)}")
+    if run.curves:
+        click.echo(f"curves: {run.curves}")
+    else:
+        click.echo("curves: pip install 'fastlstm[plot]' brings matplotlib, which draws them into the run")
     click.echo(f"run: {run.folder}")
     click.echo(f"sample from it: fastlstm sample {os.fspath(run.folder)}")

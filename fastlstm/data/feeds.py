@@ -23,16 +23,9 @@ class NameFeed:
     carried = False
 
     def __init__(
-        self,
-        names: Names,
-        batch_size: int,
-        validation: float,
-        seed: int,
-        vocabulary: Vocabulary | None = None,
+        self, names: Names, vocabulary: Vocabulary, batch_size: int, validation: float, seed: int
     ) -> None:
-        self.data = names
-        self.seed = seed
-        self.vocabulary = vocabulary or Vocabulary.from_texts(names.distinct, boundary=True)
+        self.data, self.vocabulary, self.seed = names, vocabulary, seed
         self.train, self.held_out = split_names(names, validation, seed)
         self._batches = NameBatches(self.train, self.vocabulary, batch_size)
         self.steps_per_epoch = len(self._batches)
@@ -53,11 +46,10 @@ class TextFeed:
     carried = True
 
     def __init__(
-        self, text: Text, batch_size: int, window: int, validation: float, vocabulary: Vocabulary
+        self, text: Text, vocabulary: Vocabulary, batch_size: int, validation: float, window: int
     ) -> None:
-        self.data = text
-        self.vocabulary = vocabulary
-        train, self.held_out = split_text(text.ids(self.vocabulary), validation)
+        self.data, self.vocabulary = text, vocabulary
+        train, self.held_out = split_text(text.ids(vocabulary), validation)
         if len(self.held_out) == 1:
             raise FastLSTMError(f"validation of {validation} holds out one character; hold out more, or 0")
         self._streams = TextStreams(train, batch_size, window)
@@ -70,3 +62,22 @@ class TextFeed:
 
 
 Feed = NameFeed | TextFeed
+
+
+def make_feed(
+    data: Names | Text,
+    vocabulary: Vocabulary | None,
+    batch_size: int,
+    validation: float,
+    seed: int,
+    window: int,
+    characters: int | None = None,
+) -> Feed:
+    """The feed for data of either kind. A given vocabulary is kept, and what it lacks is an error.
+
+    `characters` limits a new one, which only a text's can be; `window` is a text's, too.
+    """
+    vocabulary = vocabulary or data.vocabulary(characters)
+    if isinstance(data, Names):
+        return NameFeed(data, vocabulary, batch_size, validation, seed)
+    return TextFeed(data, vocabulary, batch_size, validation, window)

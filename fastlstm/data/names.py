@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from itertools import islice
@@ -16,32 +16,72 @@ from typing import Any
 
 import numpy as np
 
+from fastlstm.data import columns
+from fastlstm.data.dialects import quotes_around, unquoted
 from fastlstm.data.reading import Source, preprocess
-from fastlstm.data.tables import Table, is_table, weight_of
-from fastlstm.errors import FastLSTMError
+from fastlstm.data.tables import Table, is_table
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.errors import FastLSTMError, counted, printable, quoted
 
 LONGEST_NAME = 256  # characters
 
 
 class _Index(dict[str, int]):
-    """Raw spelling -> the number of its name among `names`, -1 for a blank; ValueError if it is no name."""
+    """Raw spelling -> the number of its name among `names`, -1 for a blank; ValueError if it is no name.
 
-    def __init__(self, lowercase: bool) -> None:
+    `quotes` are a pair to be taken off; `lowered` says whether any name had capitals.
+    """
+
+    def __init__(self, lowercase: bool, quotes: str | None = None) -> None:
         super().__init__()
         self.names: dict[str, int] = {}
-        self._lowercase = lowercase
+        self.lowered = False
+        self._lowercase, self._quotes = lowercase, quotes
 
     def __missing__(self, raw: str) -> int:
-        name = preprocess(raw.strip(), self._lowercase)
+        cell = (unquoted(raw, self._quotes) if self._quotes else raw).strip()
+        name = preprocess(cell, self._lowercase)
         if len(name) > LONGEST_NAME:
             raise ValueError(
-                f"a name of {len(name):,} characters ({name[:20]!r}…), and {LONGEST_NAME} are the most; "
+                f"a name of {len(name):,} characters ({quoted(name, 20)}), and {LONGEST_NAME} are the most; "
                 "is this a text rather than names?"
             )
         if "\n" in name or "\r" in name or "\0" in name:
-            raise ValueError(f"a line break or NUL inside the name {name[:40]!r}, take it out")
+            raise ValueError(f"a line break or NUL inside the name {quoted(name)}, take it out")
+        self.lowered |= self._lowercase and cell != cell.lower()
         self[raw] = number = self.names.setdefault(name, len(self.names)) if name else -1
         return number
+
+
+def no_list(names: Any) -> str | None:
+    """What something is that is not a list of names, and what to pass instead; None if it may be one."""
+    if isinstance(names, str):
+        return "one string: give a list of names"
+    if isinstance(names, bytes | bytearray | memoryview):
+        return "bytes: decode them, and give a list of names"
+    if isinstance(names, Mapping):
+        return (
+            "a dict: give list(d), with weights=list(d.values()) if they are counts, or a list of its values"
+        )
+    if isinstance(names, set | frozenset):
+        return "a set, whose order changes from process to process: give sorted(s)"
+    if hasattr(names, "read"):
+        return "an open file: give its path to fl.read_names or fl.read_text"
+    if hasattr(names, "columns") or getattr(names, "ndim", 1) != 1:
+        titles = [printable(title, 40) for title in getattr(names, "columns", ())][:5]
+        shown = f" with the columns {', '.join(titles)}" if titles else ""
+        return f"a table{shown}: give one of its columns"
+    if not isinstance(names, Iterable):
+        return f"{quoted(names)}: give a list of names"
+    return None
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value stands for none: None, NaN, and pandas' NaT and NA, which compares with nothing."""
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError):
+        return type(value).__name__ == "NAType"
 
 
 class Names:
@@ -50,13 +90,16 @@ class Names:
     `distinct` holds each name once, in the order of first occurrence; `rows` (N,) int32 is each row's place
     in it; `weights` (N,) float64 or None says in what proportion rows are drawn; `blanks` counts the rows
     left out because they held no name; `notes` are remarks on the reading that its user should see.
-    Raises FastLSTMError for a name longer than 256 characters or with a line break, and for weights that are
-    not one finite number from 0 up for each name.
+    What is missing in a column (None, NaN) counts as blank, and `notes` say where.
+    Raises FastLSTMError for what is no list of strings, for a name longer than 256 characters or with a line
+    break, and for weights that are not one finite number from 0 up for each name.
 
     >>> names = Names(["Anna", "Åsa", " anna "])
     >>> list(names), names.distinct, names.rows.tolist()
     (['anna', 'åsa', 'anna'], ('anna', 'åsa'), [0, 1, 0])
     """
+
+    kind = "names"
 
     def __init__(
         self,
@@ -66,15 +109,30 @@ class Names:
         lowercase: bool = True,
         weights: Sequence[float] | np.ndarray | None = None,
     ) -> None:
+        if what := no_list(names):
+            raise FastLSTMError(f"{source}: this is {what}")
         index, rows = _Index(lowercase), array("i")
+        missing: list[int] = []
         for place, name in enumerate(names, 1):
-            if not isinstance(name, str):
-                raise FastLSTMError(f"{source}, name {place}: {name!r} is not a string")
             try:
-                rows.append(index[name])
+                if isinstance(name, str):
+                    rows.append(index[name])
+                elif is_missing(name):
+                    missing.append(place)
+                    rows.append(-1)
+                else:
+                    raise ValueError(f"{quoted(name)} is not a string")
             except ValueError as error:
                 raise FastLSTMError(f"{source}, name {place}: {error}") from None
-        self._fill(index.names, rows, weights, source, notes, lowercase)
+        if missing:
+            places = ", ".join(map(str, missing[:5])) + (
+                f" and {len(missing) - 5:,} more" if missing[5:] else ""
+            )
+            notes = [
+                *notes,
+                f"{counted(len(missing), 'name')} missing (None, NaN) and left out: number {places}",
+            ]
+        self._fill(index.names, rows, weights, source, notes, lowercase, index.lowered)
 
     @classmethod
     def _of(cls, *contents: Any) -> Names:
@@ -91,10 +149,11 @@ class Names:
         source: str,
         notes: Sequence[str],
         lowercase: bool,
+        lowered: bool,
     ) -> None:
         self.source = source
         self.notes = list(notes)
-        self.lowercase = lowercase
+        self.lowercase, self.lowered = lowercase, lowered
         self.distinct = tuple(distinct)
         every = np.asarray(rows, np.int32)
         kept = every >= 0
@@ -122,14 +181,22 @@ class Names:
 
     def describe(self) -> str:
         """The facts in a line: rows, distinct names, duplicates, blanks."""
-        facts = [f"{len(self):,} names", f"{len(self.distinct):,} distinct"]
+        facts = [counted(len(self), "name"), f"{len(self.distinct):,} distinct"]
         if self.duplicates:
-            facts.append(f"{self.duplicates:,} duplicates kept")
+            facts.append(f"{counted(self.duplicates, 'duplicate')} kept")
         if self.blanks:
-            facts.append(f"{self.blanks:,} blank rows left out")
+            facts.append(f"{counted(self.blanks, 'blank row')} left out")
+        if self.lowered:
+            facts.append("turned to lower case (--no-lowercase keeps capitals)")
         if self.weights is not None:
             facts.append("drawn by weight")
         return f"{self.source}: {', '.join(facts)}"
+
+    def vocabulary(self, limit: int | None = None) -> Vocabulary:
+        """The vocabulary of the names' characters, which has no `limit`, and the mark of their ends."""
+        if limit is not None:
+            raise FastLSTMError("characters limits a text's vocabulary; these data are names")
+        return Vocabulary.from_texts(self.distinct, boundary=True)
 
     def digest(self) -> str:
         """A fingerprint of the names, their order and weights, to tell whether data are still the same."""
@@ -149,16 +216,17 @@ class Names:
             self.source,
             self.notes,
             self.lowercase,
+            self.lowered,
         )
 
     def __repr__(self) -> str:
-        return f"<Names {self.describe()}>"
+        return f"<Names {'; '.join([self.describe(), *self.notes])}>"
 
 
 def read_names(
     path: str | os.PathLike[str],
     column: str | int | None = None,
-    header: bool = True,
+    header: bool | None = None,
     lowercase: bool = True,
     encoding: str = "utf-8",
     limit: int | None = None,
@@ -168,35 +236,34 @@ def read_names(
 ) -> Names:
     """Names from a table (`.csv`, `.tsv`) or a file of one name a line, also gzipped; `-` is standard input.
 
-    A file of another kind is a table if `column`, `weight` or `delimiter` is given. `column` is a header's
-    name or a number from 1, by default the one called name, else the first that holds text. `header` says
-    whether a table's first row names its columns. `limit` takes only the first rows. `weight` is the column
-    that says in what proportion names are drawn. Raises FastLSTMError, with file and line, for bad input and
-    for fewer than `least` different names.
+    A file of another kind is a table if `column`, `weight` or `delimiter` is given, or if all its lines have
+    the same number of fields. `column` is a header's name or a number from 1, by default one called name or
+    the like, else the first that holds text. `header` says whether a table's first row names its columns, by
+    default that is guessed. `limit` takes only the first rows. `weight` is the column that says in what
+    proportion names are drawn. What was guessed is in the `notes` of the result. Raises FastLSTMError, with
+    file and line, for bad input and for fewer than `least` different names.
     """
     if limit is not None and limit < 1:
         raise FastLSTMError(f"the limit is {limit}, and 1 row is the least")
     source = Source(path, encoding)
-    table = Table(source, delimiter, not is_table(path) and column is weight is delimiter is None)
-    index, rows, weights = _Index(lowercase), array("i"), array("d")
-    weigh = lru_cache(1 << 16)(weight_of)  # the same few numbers come again and again
+    lines = not is_table(path) and column is weight is delimiter is None
+    table = Table(source, delimiter, header, lines, columns.known(column, weight))
+    place = columns.choose(table, column)
+    weighing = None if weight is None else columns.find(table, weight, "weight")
+    quotes = quotes_around([row[place] for row in table.head if place < len(row)])
+    if quotes:
+        table.notes.append(f"every name stands in quotes ({quotes[0]}…{quotes[-1]}), which are taken off")
+    index, rows, weights = _Index(lowercase, quotes), array("i"), array("d")
+    weigh = lru_cache(1 << 16)(columns.weight_of)  # the same few numbers come again and again
     with table.located():
-        place, weighing = table.choose(column, weight, header)
-        width = table.width
-        for row in islice(table.rows, limit):
-            if len(row) == width:
-                rows.append(index[row[place]])
-                if weighing is not None:
-                    weights.append(weigh(row[weighing]))
-            elif row:
-                raise table.ragged(row)
-            else:
-                rows.append(-1)
-                weights.append(0)
+        for row in islice(table.rows(), limit):
+            rows.append(index[row[place]] if row else -1)
+            if weighing is not None:
+                weights.append(weigh(row[weighing]) if row else 0)
     weighted = None if weight is None else weights
-    names = Names._of(index.names, rows, weighted, source.name, table.notes, lowercase)
+    names = Names._of(index.names, rows, weighted, source.name, table.notes, lowercase, index.lowered)
     if len(names.distinct) < least:
-        found = f"the only name is {names.distinct[0]!r}" if names.distinct else "there is no name"
+        found = f"the only name is {quoted(names.distinct[0])}" if names.distinct else "there is no name"
         raise FastLSTMError(f"{source.name}: {found}, and {least} different names are the least")
     return names
 

@@ -1,7 +1,8 @@
-"""Which names are new: an exact index of the names a model was trained on, and lists of names to avoid.
+"""Which names are new: an exact index of the names of a run's data, and lists of names to avoid.
 
-A run keeps it as `names.index`: gzip around one JSON object, name -> how often it counted, in the order of
-code points; `zcat` shows it. It discloses the training names, which is why a run can be trained without it.
+A run keeps it as `names.index`: gzip around one JSON object of two, "train" and "validation", each name -> how
+often it counts, in the order of code points; `zcat` shows it. A file of fastlstm 0.1 has one object, of the
+training names alone. It discloses the names, which is why a run can be trained without it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,37 +27,50 @@ FILE_NAME = "names.index"
 
 
 class NameIndex(Mapping[str, float]):
-    """Name -> how often it counted in training: its rows or, where names are drawn by weight, their weight.
+    """Name -> how often it counts: its rows or, where names are drawn by weight, their weight.
 
-    >>> index = NameIndex.of(Names(["Anna", "anna", "Bob"]))
-    >>> index["anna"], "bob" in index, "eve" in index
-    (2.0, True, False)
+    It holds all names of the data; `train` are those that a model learned from, `held_out` the others.
+
+    >>> index = NameIndex.of(Names(["Anna", "anna", "Bob"]), Names(["Eve"]))
+    >>> index["anna"], "eve" in index, index.part("eve"), index.part("cy")
+    (2.0, True, 'validation', None)
     """
 
-    def __init__(self, counts: Mapping[str, float]) -> None:
-        self._counts = dict(counts)
+    def __init__(self, train: Mapping[str, float], held_out: Mapping[str, float] | None = None) -> None:
+        self.train, self.held_out = dict(train), dict(held_out or {})
 
     @classmethod
-    def of(cls, names: Names) -> NameIndex:
-        """The index of a model's training names."""
-        counts = np.bincount(names.rows, names.weights, len(names.distinct)).astype(float)
-        return cls(dict(sorted(zip(names.distinct, counts.tolist(), strict=True))))
+    def of(cls, train: Names, held_out: Names | None = None) -> NameIndex:
+        """The index of names that a feed has split."""
+        return cls(_counts(train), _counts(held_out) if held_out else None)
+
+    def part(self, name: str) -> str | None:
+        """The part of the data that a name is in: "train", "validation" or none."""
+        return "train" if name in self.train else "validation" if name in self.held_out else None
 
     def __getitem__(self, name: str) -> float:
-        return self._counts[name]
+        return self.train[name] if name in self.train else self.held_out[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._counts)
+        return chain(self.train, self.held_out)
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self.train) + len(self.held_out)
 
 
-def write_index(path: str | os.PathLike[str], names: Names) -> None:
-    """Write the index of `names` to a file, or into a run's folder; the same names give the same bytes."""
-    index = NameIndex.of(names)
-    counts = {name: int(count) if count.is_integer() else count for name, count in index.items()}
-    text = json.dumps(counts, ensure_ascii=False, separators=(",", ":"))
+def _counts(names: Names) -> dict[str, float]:
+    counts = np.bincount(names.rows, names.weights, len(names.distinct)).astype(float)
+    return dict(sorted(zip(names.distinct, counts.tolist(), strict=True)))
+
+
+def write_index(path: str | os.PathLike[str], index: NameIndex) -> None:
+    """Write an index to a file, or into a run's folder; the same names give the same bytes."""
+    parts = {"train": index.train, "validation": index.held_out}
+    shown = {
+        part: {name: int(count) if count.is_integer() else count for name, count in counts.items()}
+        for part, counts in parts.items()
+    }
+    text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     write_atomically(_file(path), gzip.compress(text.encode("utf-8", "surrogatepass"), mtime=0))
 
 
@@ -68,9 +83,11 @@ def read_index(path: str | os.PathLike[str]) -> NameIndex | None:
     if not file.is_file():
         return None
     try:
-        counts = json.loads(gzip.decompress(file.read_bytes()))
-        return NameIndex({str(name): float(count) for name, count in counts.items()})
-    except (OSError, EOFError, zlib.error, ValueError, TypeError, AttributeError) as error:
+        stored = json.loads(gzip.decompress(file.read_bytes()))
+        old = not isinstance(stored.get("train"), dict)
+        parts = [stored] if old else [stored["train"], stored["validation"]]
+        return NameIndex(*({str(name): float(count) for name, count in part.items()} for part in parts))
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError) as error:
         raise FastLSTMError(f"{file} is damaged or no index of names ({error}); train again") from None
 
 

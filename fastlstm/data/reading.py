@@ -19,9 +19,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from fastlstm.errors import FastLSTMError
+from fastlstm.data.encodings import marked, no_text, suggestions, unmarked
+from fastlstm.errors import FastLSTMError, counted, printable, quoted
 
 PIECE = 1 << 20  # bytes read at once
+HEAD = 1 << 16  # bytes that say what a file is
 LONGEST_LINE = 2 * PIECE  # characters, of a table or a list of names
 
 
@@ -40,20 +42,23 @@ class Source:
     """Bytes that can be read as text from their beginning any number of times.
 
     A regular file is opened anew each time; standard input (`-`) and pipes are copied to a temporary file.
-    Raises FastLSTMError for a file that is missing, a directory or unreadable, and for an unknown encoding.
+    A byte order mark decides the encoding, whatever was asked for; `notes` say so.
+    Raises FastLSTMError for a file that is missing, a directory, unreadable or of a format that is no text,
+    and for an unknown encoding.
     """
 
     def __init__(self, path: str | os.PathLike[str], encoding: str = "utf-8") -> None:
         self.path = os.fspath(path)
-        self.name = "standard input" if self.path == "-" else self.path
-        self.encoding = encoding
+        self.name = "standard input" if self.path == "-" else printable(self.path)
+        self.notes: list[str] = []
         self._copy: IO[bytes] | None = None
+        self._controls = False  # whether it has been said that there are some
         try:
-            codecs.getincrementaldecoder(encoding)
+            self.encoding = codecs.lookup(encoding).name
             io.TextIOWrapper(io.BytesIO(), encoding)  # refuses what is a codec, but not of text
-        except LookupError:
+        except (LookupError, ValueError):
             raise FastLSTMError(
-                f"there is no text encoding called {encoding!r}; utf-8, latin-1 and utf-16 are some"
+                f"there is no text encoding called {quoted(encoding)}; utf-8, cp1252 and utf-16 are some"
             ) from None
         with self._explained():
             if self.path == "-":
@@ -62,11 +67,26 @@ class Source:
                 with open(self.path, "rb") as stream:
                     if not os.path.isfile(self.path):
                         self._keep(stream)
+            with self._bytes() as stream:
+                self._recognize(stream.read(HEAD))
 
     def _keep(self, stream: IO[bytes]) -> None:
         self._copy = tempfile.TemporaryFile()  # noqa: SIM115, closed with the Source's end
         weakref.finalize(self, self._copy.close)
         shutil.copyfileobj(stream, self._copy, PIECE)
+
+    def _recognize(self, head: bytes) -> None:
+        """Take in what the first bytes say of the file."""
+        if other := no_text(head):
+            raise FastLSTMError(f"{self.name} {other}")
+        asked, mark = self.encoding.removesuffix("-sig"), marked(head)
+        if mark:
+            self.encoding = mark
+            if not mark.startswith(asked):
+                self.notes.append(f"read as {mark}, as its byte order mark says")
+        elif asked in ("utf-16", "utf-32"):
+            self.encoding = unmarked(head, asked)
+            self.notes.append(f"read as {self.encoding}, the likelier order of bytes where no mark says it")
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -104,7 +124,7 @@ class Source:
                 stream.close()
 
     def pieces(self) -> Iterator[str]:
-        """The text in pieces, without a byte-order mark, each line ending in a single newline character.
+        """The text in pieces, without a byte order mark, each line ending in a single newline character.
 
         Raises FastLSTMError with the line's number for bytes that the encoding doesn't allow and for a NUL.
         """
@@ -114,33 +134,49 @@ class Source:
         with self._explained(), self._bytes() as stream:
             while True:
                 data = stream.read(PIECE)
-                before = decoder.getstate()
                 try:
                     text = newlines.decode(decoder.decode(data, not data), not data)
                 except UnicodeError as error:
-                    found = str(error)
-                    if isinstance(error, UnicodeDecodeError):
-                        decoder.setstate(before)
-                        sound = decoder.decode(data[: max(0, error.start - len(before[0]))])
-                        line += newlines.decode(sound, True).count("\n")
-                        found = f"the byte 0x{error.object[error.start]:02x}"
-                    raise FastLSTMError(
-                        f"{self.name}, line {line}: {found} is not {self.encoding}; "
-                        "give the encoding that the file was written in, for example latin-1 or utf-16"
-                    ) from None
+                    raise self._undecodable(error, newlines, line) from None
                 if first and text:
                     text, first = text.removeprefix("\ufeff"), False
                 if "\0" in text:
                     line += text.count("\n", 0, text.index("\0"))
+                    advice = suggestions(data, max(data.find(b"\0"), 0), self.encoding)
                     raise FastLSTMError(
-                        f"{self.name}, line {line}: a NUL character, so this is no text in {self.encoding}; "
-                        "give its encoding (utf-16 read as another has NULs) or another file"
+                        f"{self.name}, line {line}: a NUL character, so this is no text in {self.encoding}; {advice}"
                     )
+                self._check_controls(text)
                 if text:
                     yield text
                     line += text.count("\n")
                 if not data:
                     return
+
+    def _undecodable(
+        self, error: UnicodeError, newlines: io.IncrementalNewlineDecoder, line: int
+    ) -> FastLSTMError:
+        """The message about bytes that are not in the encoding, in a piece that begins in line `line`."""
+        found, advice = str(error), suggestions(b"", 0, self.encoding)
+        if isinstance(error, UnicodeDecodeError):
+            sound = error.object[: error.start].decode(self.encoding, "replace")
+            line += newlines.decode(sound, True).count("\n")
+            found = f"the byte 0x{error.object[error.start]:02x}"
+            advice = suggestions(error.object, error.start, self.encoding)
+        return FastLSTMError(f"{self.name}, line {line}: {printable(found)} is not {self.encoding}; {advice}")
+
+    def _check_controls(self, text: str) -> None:
+        """Say, once, if Latin-1 makes invisible controls of what Windows has as quotes and dashes."""
+        if self.encoding != "iso8859-1" or self._controls or text.isascii():
+            return
+        found = "".join(sorted({c for c in text if "\x80" <= c <= "\x9f"}))
+        if found:
+            self._controls = True
+            windows = found.encode("latin-1").decode("cp1252", "replace")
+            self.notes.append(
+                f"{counted(len(found), 'character')} become invisible controls in latin-1; "
+                f"--encoding cp1252 would read {quoted(windows)}"
+            )
 
     def lines(self) -> Iterator[str]:
         """The text's lines with their newline characters; FastLSTMError for one of millions of characters."""

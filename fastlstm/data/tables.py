@@ -1,20 +1,19 @@
-"""Tables of comma- or tab-separated fields: their rows, header and columns.
-
-A file of one name a line is a table of one column without a header.
-"""
+"""Tables: their header and their rows. A file of one name a line is a table of one column without a header."""
 
 from __future__ import annotations
 
 import csv
-import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
+from fastlstm.data import dialects
 from fastlstm.data.reading import Source, preprocess
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, counted, quoted
+
+HEAD = 200  # lines, and then rows, by which it is guessed how a table is written
 
 
 def is_table(path: str | os.PathLike[str]) -> bool:
@@ -27,43 +26,113 @@ def is_table(path: str | os.PathLike[str]) -> bool:
 
 
 class Table:
-    """The rows of a table, or with `lines` of a file of one name a line; `notes` say what was guessed.
+    """The rows of a table, or where `lines` is true and nothing speaks against it, of one name a line.
 
-    The delimiter is guessed from the file's name and first line if it is None.
-    Raises FastLSTMError for an empty file and an impossible delimiter.
+    `titles` are those of the header, None without one; `head` the first rows of data, as they are; `width` the
+    number of fields that each row must have. What is not given is guessed, and `notes` say what was.
+    Raises FastLSTMError for an empty file, an impossible delimiter, and where there is no row of data.
     """
 
-    def __init__(self, source: Source, delimiter: str | None, lines: bool) -> None:
-        self.source = source
-        self.notes: list[str] = []
-        self.width = 1  # fields in a row
+    def __init__(
+        self,
+        source: Source,
+        delimiter: str | None = None,
+        header: bool | None = None,
+        lines: bool = False,
+        titles: Collection[str] = (),
+    ) -> None:
+        self.source, self.notes = source, source.notes
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '\0\r\n "'):
+            raise FastLSTMError(
+                f"the delimiter {quoted(delimiter)} must be one character, no blank and no quote"
+            )
         text = source.lines()
-        first = next(text, None)
-        if first is None:
-            raise FastLSTMError(f"{source.name}: is empty, give a file with a name in each row")
-        self._single = lines
-        self._options: dict[str, Any]
-        if lines:
-            if "," in first or "\t" in first:
-                self.notes.append("each whole line is taken for a name; to read a table, name its column")
-            # A line is one field: `Source` lets no NUL pass.
-            self._options = {"delimiter": "\0", "quoting": csv.QUOTE_NONE}
-        else:
-            if delimiter is not None and (len(delimiter) != 1 or delimiter in '\0\r\n "'):
-                raise FastLSTMError(
-                    f"the delimiter {delimiter!r} must be one character, no blank and no quote"
-                )
-            self._options = {"delimiter": delimiter or self._separator(first), "strict": True}
-        self._reader = csv.reader(chain([first], text), **self._options)
-        # Once `choose` is done, the rows of data, an empty list for a blank line.
-        self.rows: Iterator[list[str]] = self._reader
+        first = list(islice(text, HEAD))
+        self._start = self._look_at(first[:1])
+        delimiter = delimiter or self._separator(first, lines)
+        # A line is one field: `Source` lets no NUL pass.
+        self._options: dict[str, Any] = {"delimiter": delimiter, "strict": True}
+        if delimiter is None:
+            self._options, header = {"delimiter": "\0", "quoting": csv.QUOTE_NONE}, False
+        self._reader = csv.reader(chain(first[self._start :], text), **self._options)
+        self._broken: csv.Error | None = None
+        self._ahead: list[tuple[int, list[str]]] = []
+        self.line = 1  # of the row that was read last
+        self.head = self._read_ahead()
+        self.titles: list[str] | None = None
+        self.width = len(self.head[0]) if self.head else 1
+        if header is None and self.head:
+            header = self._guess_header(titles, lines)
+        if header and self.head:
+            self._take_header()
+        if delimiter is not None and not self.head and not self._broken:
+            found = "there is a header and no row of data" if self.titles else "there is no row of data"
+            raise self.refusal(found)
 
-    def _separator(self, first: str) -> str:
+    def _look_at(self, first: list[str]) -> int:
+        """How many lines stand above the table, 1 for Excel's `sep=;`; FastLSTMError if it is none."""
+        if not first:
+            raise FastLSTMError(f"{self.source.name}: is empty, give a file with a name in each row")
+        if language := dialects.markup(first[0]):
+            raise FastLSTMError(
+                f"{self.source.name} is {language}, not a table or a list of names; make one of it, or read it "
+                "as text (--as text)"
+            )
+        return int(dialects.declared(first[0]) is not None)
+
+    def _separator(self, first: list[str], lines: bool) -> str | None:
+        """What separates the fields, with a note if that is not usual; None where a line is one field."""
+        said, why = "fields are separated by", ""
         usual = "\t" if ".tsv" in self.source.path.lower() else ","
-        found = next((d for d in (usual, "\t", ",", ";") if d in first), usual)
+        found = dialects.declared(first[0])
+        if found:
+            why = ", as the first line says"
+        elif not lines:
+            found = dialects.separator(first, usual)
+        else:
+            said, usual = "read as a table: " + said, ""
+            found = dialects.columns_in(first)
+            if found is None:
+                if dialects.fields(first, ",")[1] > 1:
+                    self.notes.append("each whole line is taken for a name; to read a table, name its column")
+                return None
         if found != usual:
-            self.notes.append(f"fields are separated by {found!r}")
+            self.notes.append(f"{said} {found!r}{why}")
         return found
+
+    def _read_ahead(self) -> list[list[str]]:
+        """The first rows that are not blank; a broken one is found when it is its turn."""
+        try:
+            for row in islice(self._reader, HEAD):
+                self._ahead.append((self._start + self._reader.line_num, row))
+        except csv.Error as error:
+            self._broken = error
+        return [row for _, row in self._ahead if row]
+
+    def _guess_header(self, titles: Collection[str], lines: bool) -> bool:
+        """Whether the first row is a header, with a note if not: one of the known `titles` shows it.
+
+        So do its looks, but in a file that might as well be one of `lines`, where a header is rare.
+        """
+        said = {preprocess(cell.strip(), False).casefold() for cell in self.head[0]}
+        if said.intersection(titles) or (dialects.has_header(self.head) and not lines):
+            return True
+        shown = ", ".join(quoted(cell.strip(), 20) for cell in self.head[0][:4])
+        self.notes.append(f"the first row ({shown}) is read as data; --header takes it for titles")
+        return False
+
+    def _take_header(self) -> None:
+        blank = 0
+        while not self._ahead[blank][1]:
+            blank += 1
+        self.line, row = self._ahead[blank]
+        del self._ahead[: blank + 1]
+        self.titles = [preprocess(title.strip(), False) for title in row]
+        del self.head[0]
+
+    def refusal(self, what: str) -> FastLSTMError:
+        """What is to be raised for something in the row that was read last."""
+        return FastLSTMError(f"{self.source.name}, line {self.line}: {what}")
 
     @contextmanager
     def located(self) -> Iterator[None]:
@@ -72,98 +141,40 @@ class Table:
             yield
         except FastLSTMError:
             raise
-        except csv.Error as error:
-            line = self._broken_line()
-            raise FastLSTMError(f"{self.source.name}, line {line}: no sound row ({error})") from None
         except ValueError as error:
-            line = max(1, self._reader.line_num)
-            raise FastLSTMError(f"{self.source.name}, line {line}: {error}") from None
+            raise self.refusal(str(error)) from None
+
+    def rows(self) -> Iterator[list[str]]:
+        """The rows of data, once, an empty list for a blank line. Raises FastLSTMError for one that is broken."""
+        start, reader, width = self._start, self._reader, self.width
+        for line, row in self._ahead:
+            self.line = line
+            yield self._sound(row) if row else row
+        self._ahead = []
+        try:
+            if self._broken:
+                raise self._broken
+            for row in reader:
+                self.line = start + reader.line_num
+                yield row if len(row) == width or not row else self._sound(row)
+        except csv.Error as error:
+            self.line = self._broken_line()
+            raise self.refusal(f"no sound row ({error})") from None
+
+    def _sound(self, row: list[str]) -> list[str]:
+        if len(row) == self.width:
+            return row
+        found, needed = counted(len(row), "field"), counted(self.width, "field").split()[0]
+        advice = "quote or repair them"
+        if self.width == 1 and all(len(other) == len(row) for other in self.head[1:]):
+            advice = "if the table begins below its first row, take out what is above"
+        raise self.refusal(f"{found} where the first row has {needed}; {advice}")
 
     def _broken_line(self) -> int:
         """Where the unreadable row begins: an open quote is noticed only at the file's end."""
-        line, reader = 1, csv.reader(self.source.lines(), **self._options)
+        line = 1 + self._start
+        reader = csv.reader(islice(self.source.lines(), self._start, None), **self._options)
         with suppress(csv.Error):
             for _ in reader:
-                line = reader.line_num + 1
+                line = self._start + reader.line_num + 1
         return line
-
-    def ragged(self, row: list[str]) -> ValueError:
-        """What is to be raised for a row that has not `width` fields."""
-        return ValueError(f"{len(row)} fields where the first row has {self.width}; quote or repair them")
-
-    def choose(
-        self, column: str | int | None, weight: str | int | None, header: bool
-    ) -> tuple[int, int | None]:
-        """Read the header, decide which columns hold names and weights; ValueError if that can't be."""
-        if self._single:
-            return 0, None
-        titles: list[str] | None = None
-        if header:
-            titles = [preprocess(title.strip(), False) for title in next(filter(None, self._reader), [])]
-        first = next(filter(None, self._reader), None)
-        if first is None:
-            raise ValueError("there is a header and no row of data" if titles else "there is no row of data")
-        self.rows = chain([first], self._reader)
-        self.width = len(first if titles is None else titles)
-        return (
-            self._guess(titles, first) if column is None else _place(column, titles, self.width, "column"),
-            None if weight is None else _place(weight, titles, self.width, "weight"),
-        )
-
-    def _guess(self, titles: list[str] | None, first: list[str]) -> int:
-        for place, title in enumerate(titles or ()):
-            if title.casefold() == "name":
-                if self.width > 1:
-                    self.notes.append(f"the names are in column {title!r}")
-                return place
-        if any(map(_is_number, titles or ())):
-            raise ValueError(
-                "the first row holds a number, so it may be no header: then say header=False (--no-header), "
-                "otherwise name the column (--column)"
-            )
-        cells = enumerate(first[: self.width])
-        place = next((i for i, cell in cells if cell.strip() and not _is_number(cell)), None)
-        if place is None:
-            raise ValueError("no column holds text, name the one to read (--column)")
-        if titles is not None:
-            self.notes.append(
-                f"the names are in column {place + 1}, the first with text; its header {titles[place]!r} is "
-                "not taken for a name unless you say header=False (--no-header)"
-            )
-        elif self.width > 1:
-            self.notes.append(f"the names are in column {place + 1}, the first with text")
-        return place
-
-
-def _place(wanted: str | int, titles: list[str] | None, width: int, role: str) -> int:
-    """The column of a given title or number from 1; ValueError saying which there are."""
-    wanted = preprocess(str(wanted).strip(), False)
-    for same in (str, str.casefold):
-        places = [i for i, title in enumerate(titles or ()) if same(title) == same(wanted)]
-        if len(places) > 1:
-            raise ValueError(f"{len(places)} columns are called {wanted!r}, give the {role}'s number")
-        if places:
-            return places[0]
-    if wanted.isdecimal() and 1 <= int(wanted) <= width:
-        return int(wanted) - 1
-    there = f"numbered 1 to {width}, without a header" if titles is None else ", ".join(titles[:20])
-    raise ValueError(f"there is no {role} {wanted!r}; the columns are {there}")
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return not cell.strip().isalpha()  # "nan" and "infinity" are text here
-
-
-def weight_of(cell: str) -> float:
-    """The number in a cell; ValueError if it is negative, infinite or none."""
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise ValueError(f"the weight {cell[:40]!r} is not a number from 0 up")
-    return value

@@ -10,7 +10,7 @@ import numpy as np
 from fastlstm.data.encoded import Encoded, Ids, Kept, encode, reopen
 from fastlstm.data.reading import Source, preprocess, preprocessed
 from fastlstm.data.vocabulary import Vocabulary
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, counted
 
 
 class Text:
@@ -19,6 +19,8 @@ class Text:
     `codes` are the code points that occur, ascending, and `counts` says how often each does; `notes` are remarks that
     the text's user should see. Raises FastLSTMError for a text of fewer than two characters.
     """
+
+    kind = "text"
 
     def __init__(self, encoded: Encoded, source: str = "text", lowercase: bool = False) -> None:
         self._encoded = encoded
@@ -55,7 +57,7 @@ class Text:
             lost = ~np.isin(self.codes, [ord(c) for c in vocabulary.characters])
             share = self.counts[lost].sum() / len(self)
             self.notes.append(
-                f"{lost.sum():,} rare characters, {share:.2g} of the text, become {vocabulary.replacement!r}"
+                f"{counted(lost.sum(), 'rare character')}, {share:.2g} of the text, become {vocabulary.replacement!r}"
             )
         return vocabulary
 
@@ -67,14 +69,14 @@ class Text:
 
     def describe(self) -> str:
         """The facts in a line: characters, distinct characters."""
-        return f"{self.source}: {len(self):,} characters, {len(self.codes):,} distinct"
+        return f"{self.source}: {counted(len(self), 'character')}, {len(self.codes):,} distinct"
 
     def digest(self) -> str:
         """A fingerprint of the text, to tell whether data are still the same."""
         return self._encoded.digest
 
     def __repr__(self) -> str:
-        return f"<Text {self.describe()}>"
+        return f"<Text {'; '.join([self.describe(), *self.notes])}>"
 
 
 def read_text(
@@ -101,4 +103,6 @@ def read_text(
         }
         kept = Kept(Path(keep), origin)
     encoded = (kept and reopen(kept)) or encode(preprocessed(source.pieces(), lowercase), kept)
-    return Text(encoded, source.name, lowercase)
+    text = Text(encoded, source.name, lowercase)
+    text.notes += source.notes
+    return text

@@ -17,9 +17,10 @@ class Report(NamedTuple):
 
     drawn: int
     distinct: int
-    new: int  # draws that are not in the training data
+    new: int  # draws that are not in the data
     new_distinct: int
-    known: int  # draws that are
+    known: int  # draws that are in the training data
+    held_out: int  # and in the part held out from training
     repeated: int  # draws that an earlier draw equals
     training: int  # distinct training names
     found: int  # of them, those that were drawn
@@ -35,19 +36,23 @@ def compare(names: Sequence[str], index: NameIndex) -> Report:
     (2, 1, 1, (0.6666666666666666, 0.3333333333333333))
     """
     counts = Counter(comparable(name) for name in names)
-    fresh = [name for name in counts if name not in index]
-    new = sum(counts[name] for name in fresh)
+    parts = {name: index.part(name) for name in counts}
+    draws = Counter[str | None]()
+    for name, count in counts.items():
+        draws[parts[name]] += count
+    found = Counter(parts.values())
     return Report(
         drawn=len(names),
         distinct=len(counts),
-        new=new,
-        new_distinct=len(fresh),
-        known=len(names) - new,
+        new=draws[None],
+        new_distinct=found[None],
+        known=draws["train"],
+        held_out=draws["validation"],
         repeated=len(names) - len(counts),
-        training=len(index),
-        found=len(counts) - len(fresh),
-        lengths=_shares(counts, index, len),
-        letters=_shares(counts, index, lambda name: name[:1]),
+        training=len(index.train),
+        found=found["train"],
+        lengths=_shares(counts, index.train, len),
+        letters=_shares(counts, index.train, lambda name: name[:1]),
     )
 
 
@@ -63,7 +68,7 @@ def _shares(drawn: Mapping[str, float], training: Mapping[str, float], key: Any)
 
 def rows(facts: Report) -> list[tuple[str, str, float, float | None]]:
     """The report as rows (measure, value, drawn, training), for CSV."""
-    counts = [(name, "", getattr(facts, name), None) for name in Report._fields[:8]]
+    counts = [(name, "", getattr(facts, name), None) for name in Report._fields[:9]]
     return [
         *counts,
         *(("length", str(value), *shares) for value, shares in facts.lengths.items()),
@@ -76,6 +81,7 @@ def table(facts: Report) -> str:
     counts = (
         ("new", facts.new, f"{facts.new_distinct:,} distinct"),
         ("in train", facts.known, f"{facts.found:,} of its {facts.training:,} distinct names"),
+        ("held out", facts.held_out, "in the data, but held out from training"),
         ("repeated", facts.repeated, "equal to an earlier one"),
     )
     lines = [f"{facts.drawn:,} names drawn, {facts.distinct:,} distinct"]

@@ -12,13 +12,14 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from fastlstm.data.novelty import comparable
 from fastlstm.data.reading import preprocess
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, check_keywords, quoted
 from fastlstm.generation.drawing import Rules, draw, pick, stream_keys
 from fastlstm.generation.request import DEFAULT_LENGTH, DEFAULT_ROOM, Request
 from fastlstm.generation.stream import begin, step
@@ -39,14 +40,14 @@ def rules_for(model: Any, request: Request, prefixes: Sequence[str]) -> Rules:
         shortest, longest = np.zeros_like(given), np.full_like(given, request.length or DEFAULT_LENGTH)
     if (longest < 0).any():
         prefix = prefixes[int(longest.argmin())]
-        raise FastLSTMError(f"the prefix {prefix!r} is longer than max_length {request.max_length}")
+        raise FastLSTMError(f"the prefix {quoted(prefix)} is longer than max_length {request.max_length}")
     V = model.vocabulary.size
     return Rules(
         temperature=float(request.temperature),
         top_k=min(request.top_k or V, V),
         top_p=float(request.top_p or 1),
         end=0 if model.vocabulary.boundary else -1,
-        stop=model.vocabulary.encode(request.stop, f"stop {request.stop!r}"),
+        stop=model.vocabulary.encode(request.stop, f"stop {quoted(request.stop)}"),
         shortest=shortest,
         longest=longest,
     )
@@ -72,7 +73,7 @@ class _Source:
         given = [request.prefix] if request.prefixes is None else request.prefixes
         self.prefixes = [preprocess(prefix, self.lowercase) for prefix in given]
         self.rules = rules_for(model, request, self.prefixes)
-        encoded = [self.vocabulary.encode(prefix, f"prefix {prefix!r}") for prefix in self.prefixes]
+        encoded = [self.vocabulary.encode(prefix, f"prefix {quoted(prefix)}") for prefix in self.prefixes]
         self.state, self.logits = begin(model, [context(self.vocabulary, ids) for ids in encoded])
         self.seed = secrets.randbits(64) if request.seed is None else request.seed
         self.queues = [deque[str]() for _ in self.prefixes]
@@ -144,6 +145,7 @@ def generate(model: Any, n: int = 20, **keywords: Any) -> list[str]:
     `model` has a network, vocabulary, kind and preprocessing, and for novel=True an index of its training
     names. The list is shorter where tries ran out. Raises FastLSTMError for whatever cannot be done.
     """
+    check_keywords(keywords, [field.name for field in fields(Request)])
     return list(drawn(model, Request(n=n, **keywords)))
 
 

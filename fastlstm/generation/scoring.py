@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.data.reading import preprocess
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, quoted
 from fastlstm.generation.drawing import NOT_FINITE
 from fastlstm.generation.request import DEFAULT_ROOM, whole
 from fastlstm.generation.sampling import context
@@ -44,7 +44,7 @@ def score(model: Any, names: Sequence[str], prepared: bool = False) -> list[Scor
     vocabulary, lowercase = model.vocabulary, bool(model.preprocessing.get("lowercase"))
     targets = []
     for name in names:
-        ids = vocabulary.encode(name if prepared else preprocess(name, lowercase), repr(name))
+        ids = vocabulary.encode(name if prepared else preprocess(name, lowercase), quoted(name))
         if vocabulary.boundary:
             ids = np.append(ids, np.int32(0))
         elif not len(ids):
@@ -101,7 +101,7 @@ def beam(model: Any, k: int = 20, prefix: str = "", width: int = 1000, max_lengt
     limit = len(prefix) + DEFAULT_ROOM
     if max_length is not None:
         limit = whole("max_length", max_length, max(len(prefix), 1))
-    ids = context(vocabulary, vocabulary.encode(prefix, f"prefix {prefix!r}"))
+    ids = context(vocabulary, vocabulary.encode(prefix, f"prefix {quoted(prefix)}"))
     state, logits = begin(model, [ids])
     beginnings = [prefix]
     probable = _logprobs(model, [ids[1:]], 0) if prefix else np.zeros(1)

@@ -15,11 +15,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from fastlstm.data.files import write_atomically
 from fastlstm.errors import FastLSTMError
+from fastlstm.training.options import Options
 
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 METRICS, CONFIG, CURVES = "metrics.csv", "config.json", "curves.png"
@@ -113,6 +115,20 @@ def claimed(out: str | os.PathLike[str] | None, source: str | None) -> Iterator[
             if out is None:
                 folder.parent.rmdir()
         raise
+
+
+def ids_file(path: str | os.PathLike[str] | None, options: Options, folder: Path) -> Path:
+    """Where the ids of a text are kept if they are too large for memory: in the run's folder or in the cache."""
+    if options.cache is None or path is None:
+        return folder / IDS
+    which = blake2b(f"{os.path.abspath(path)} {options.encoding} {options.lowercase}".encode(), digest_size=4)
+    try:
+        os.makedirs(options.cache, exist_ok=True)
+    except OSError as error:
+        raise FastLSTMError(
+            f"the cache {options.cache} cannot be made ({error.strerror}); name another folder"
+        ) from None
+    return Path(options.cache, f"{Path(path).stem}-{which.hexdigest()}.ids")
 
 
 def cut(metrics: Path, step: int) -> None:

@@ -1,7 +1,7 @@
 """Every option of a training run, once: its name, default, range and help, for Python and the command line.
 
 `fastlstm train --hidden 128` and `CharLM(hidden=128)` both end up here. Where the default depends on the data
-it is None here and `Options.resolve` fills it in, so that a run's stored options are complete.
+it is None here and `Options.resolve` fills it in from `defaults`, so that a run's stored options are complete.
 """
 
 from __future__ import annotations
@@ -13,30 +13,11 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any
 
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, check_keywords
+from fastlstm.training.defaults import LENGTHS, defaults_for
 from fastlstm.training.schedules import KINDS
 
-# What an option left at None becomes, by the kind of the data.
-BY_KIND: dict[str, dict[str, Any]] = {
-    "names": {
-        "lowercase": True, "hidden": 256, "embedding": 64, "dropout": 0.2,
-        "epochs": 12, "batch_size": 128, "lr": 3e-3, "weight_decay": 0.01,
-    },
-    "text": {
-        "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.1,
-        "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1,
-    },
-}  # fmt: skip
-# And what it becomes where --minutes gives at least so much time.
-BY_MINUTES: dict[str, list[tuple[float, dict[str, Any]]]] = {
-    "names": [],
-    "text": [(8.0, {"hidden": 512, "dropout": 0.3})],
-}
-LEAST_STEPS = 1000  # little data is gone through more often, until there are so many updates
-LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
-LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
-SGD_RATE = 0.5
-WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2022)
+READING = ("kind", "column", "header", "delimiter", "encoding", "lowercase", "limit", "weight")
 
 
 def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
@@ -71,14 +52,10 @@ class Options:
         None, "Data", str, "What DATA is: a list of names, or one long text.", choices=("names", "text")
     )
     column: str | None = _option(None, "Data", str, "Column of the names: its header, or its number from 1.")
-    header: bool = _option(True, "Data", bool, "Whether the first row of a table is its header.")
-    delimiter: str | None = _option(
-        None, "Data", str, "What separates the columns, if the file's name does not say."
-    )
+    header: bool | None = _option(None, "Data", bool, "Whether a table's first row is its header.  [guessed]")
+    delimiter: str | None = _option(None, "Data", str, "What separates the columns.  [guessed]")
     encoding: str = _option("utf-8", "Data", str, "Encoding of the file.")
-    lowercase: bool | None = _option(
-        None, "Data", bool, "Turn the data, and later every prefix, to lower case."
-    )
+    lowercase: bool | None = _option(None, "Data", bool, "Turn the data, and every prefix, to lower case.")
     limit: int | None = _option(None, "Data", int, "Read only the first so many rows.", low=1)
     weight: str | None = _option(
         None, "Data", str, "Column of counts: names are drawn in proportion to them."
@@ -200,29 +177,23 @@ class Options:
         if len(lengths) > 1:
             raise FastLSTMError(f"{' and '.join(lengths)} are given together; choose one")
 
+    @classmethod
+    def of(cls, keywords: Mapping[str, Any]) -> Options:
+        """The options of some keywords; TypeError for an unknown one, with what may have been meant."""
+        check_keywords(keywords, [option.name for option in fields(cls)])
+        return cls(**keywords)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """The options that say how a file is read."""
+        return {name: getattr(self, name) for name in READING}
+
     def resolve(self, kind: str, size: int) -> Options:
         """These options with every default that depends on the data, the optimiser or the time filled in.
 
         `size` is the number of names or of characters there are.
         """
-        defaults = dict(BY_KIND[kind])
-        for least, changes in BY_MINUTES[kind]:
-            if self.minutes is not None and self.minutes >= least:
-                defaults |= changes
-        if kind == "text":
-            defaults["batch_size"] = min(defaults["batch_size"], max(1, size // LEAST_STREAM))
-        if self.steps is not None or self.minutes is not None:
-            del defaults["epochs"]
-        else:
-            step = (self.batch_size or defaults["batch_size"]) * (self.window if kind == "text" else 1)
-            defaults["epochs"] = max(defaults["epochs"], LEAST_STEPS * step // size)
-        defaults["lr"] *= min(1.0, WIDE / (self.hidden or defaults["hidden"]))
-        if self.optimizer == "sgd":
-            defaults["lr"] = SGD_RATE
-        if self.optimizer != "adamw":
-            defaults["weight_decay"] = 0.0
-        if self.tied:
-            defaults["embedding"] = self.hidden or defaults["hidden"]
+        defaults = defaults_for(kind, size, self.as_dict())
         unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return replace(self, kind=kind, **unset)
 
@@ -235,8 +206,9 @@ class Options:
         changes = {name: value for name, value in given.items() if value != getattr(self, name)}
         for name, value in changes.items():
             if name not in late:
+                mine = getattr(self, name)
                 raise FastLSTMError(
-                    f"{name} is {getattr(self, name)} in this run and cannot become {value} now; "
+                    f"{name} is {'not set' if mine is None else mine} in this run and cannot become {value} now; "
                     f"a resumed run may change {', '.join(sorted(late))}"
                 )
         if "epochs" in changes or "steps" in changes:

@@ -16,12 +16,12 @@ from fastlstm import __version__
 from fastlstm.data.feeds import NameFeed
 from fastlstm.data.files import write_atomically
 from fastlstm.data.names import Names
-from fastlstm.data.novelty import FILE_NAME, write_index
+from fastlstm.data.novelty import NameIndex, write_index
+from fastlstm.data.opening import open_data
 from fastlstm.data.texts import Text
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
-from fastlstm.training.building import make_feed, open_data
 from fastlstm.training.folders import (
     CHECKPOINT,
     CONFIG,
@@ -31,6 +31,7 @@ from fastlstm.training.folders import (
     Place,
     claimed,
     cut,
+    ids_file,
     lock,
 )
 from fastlstm.training.model_file import load_arrays, load_model, model_facts, save_arrays
@@ -133,6 +134,15 @@ class Run:
             self._keep()
         self.checkpoint()
         self.describe()
+        self._draw()
+
+    @property
+    def curves(self) -> Path | None:
+        """The picture of how the training went, if it has been drawn."""
+        return path if (path := self.folder / CURVES).is_file() else None
+
+    def _draw(self) -> None:
+        """Draw the curves where matplotlib is installed and there is a point to draw."""
         rows = (self.folder / METRICS).read_bytes().count(b"\n") - 1
         if rows and find_spec("matplotlib"):
             from fastlstm.training.plots import draw_runs
@@ -173,12 +183,8 @@ class Run:
         """Bring the files beside model and checkpoint in line with where the session is."""
         cut(self.folder / METRICS, self.session.position.step)
         feed = self.session.feed
-        if (
-            isinstance(feed, NameFeed)
-            and self.session.options.index
-            and not (self.folder / FILE_NAME).exists()
-        ):
-            write_index(self.folder, feed.train)
+        if isinstance(feed, NameFeed) and self.session.options.index:
+            write_index(self.folder, NameIndex.of(feed.train, feed.held_out))
         self.describe()
 
     def _keep(self) -> None:
@@ -247,13 +253,13 @@ def _session(
         if origin == "-" and source is None:
             raise FastLSTMError(f"the data of {folder} did not come from a file; give them again to go on")
         origin = origin if source is None else _absolute(source)
-        data = open_data(origin, options, folder)
+        data = open_data(origin, keep=ids_file(origin, options, folder), **options.reading)
     if data.digest() != digest:
         raise FastLSTMError(
             f"{data.source} is not what {folder} was trained on: changed since, or other data"
         )
     lengthened = (options.epochs, options.steps) != (stored.epochs, stored.steps)
-    session = Session(make_feed(data, options, vocabulary), options, total=None if lengthened else total)
+    session = Session(data, options, vocabulary, total=None if lengthened else total)
     if session.total < step:
         raise FastLSTMError(f"{folder} has done {step:,} steps already, and {session.total:,} are asked for")
     session.restore(path, arrays, facts)

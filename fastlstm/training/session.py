@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm.data.feeds import Feed
+from fastlstm.data.feeds import make_feed
+from fastlstm.data.names import Names
+from fastlstm.data.texts import Text
+from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics, Network
@@ -74,21 +77,29 @@ class Session:
     """A run in memory: data, network, optimiser and position, all that it takes to go on.
 
     It can be sampled from while it trains: `network`, `vocabulary`, `kind` and `preprocessing` are a model's.
-    `options` are resolved ones. `total` is the number of updates; without it `options` decide.
+    What `options` leave open is filled in by the kind and the size of the data. A given `vocabulary` and
+    `network` are kept. `total` is the number of updates; without it the options decide.
     """
 
     def __init__(
-        self, feed: Feed, options: Options, network: Network | None = None, total: int | None = None
+        self,
+        data: Names | Text,
+        options: Options,
+        vocabulary: Vocabulary | None = None,
+        network: Network | None = None,
+        total: int | None = None,
     ) -> None:
-        self.feed, self.options = feed, options
-        self.kind, self.vocabulary = feed.kind, feed.vocabulary
-        self.preprocessing = {"lowercase": feed.data.lowercase}
-        self.network = network or make_network(options, feed.vocabulary)
-        self.optimizer = make_optimizer(options, self.network)
+        self.options = o = options.resolve(data.kind, len(data))
+        assert o.batch_size
+        self.feed = make_feed(data, vocabulary, o.batch_size, o.validation, o.seed, o.window, o.characters)
+        self.kind, self.vocabulary = data.kind, self.feed.vocabulary
+        self.preprocessing = {"lowercase": data.lowercase}
+        self.network = network or make_network(o, self.vocabulary)
+        self.optimizer = make_optimizer(o, self.network)
         self.position = Position()
         self.state: State | None = None
-        self.total = total or total_steps(feed, options)
-        self.schedule = make_schedule(options, feed.steps_per_epoch, self.total)
+        self.total = total or total_steps(self.feed, o)
+        self.schedule = make_schedule(o, self.feed.steps_per_epoch, self.total)
 
     @property
     def size(self) -> int:

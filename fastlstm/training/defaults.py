@@ -1,0 +1,52 @@
+"""What an option left open becomes: by the kind of the data, their size, the optimiser and the time there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# What an option left at None becomes, by the kind of the data.
+BY_KIND: dict[str, dict[str, Any]] = {
+    "names": {
+        "lowercase": True, "hidden": 256, "embedding": 64, "dropout": 0.2,
+        "epochs": 12, "batch_size": 128, "lr": 3e-3, "weight_decay": 0.01,
+    },
+    "text": {
+        "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.1,
+        "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1,
+    },
+}  # fmt: skip
+# And what it becomes where --minutes gives at least so much time.
+BY_MINUTES: dict[str, list[tuple[float, dict[str, Any]]]] = {
+    "names": [],
+    "text": [(8.0, {"hidden": 512, "dropout": 0.3})],
+}
+LEAST_STEPS = 1000  # little data is gone through more often, until there are so many updates
+LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
+SGD_RATE = 0.5
+WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2022)
+LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
+
+
+def defaults_for(kind: str, size: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Option -> its value where `given` has None, for so many names or characters of text."""
+    defaults = dict(BY_KIND[kind])
+    for least, changes in BY_MINUTES[kind]:
+        if given["minutes"] is not None and given["minutes"] >= least:
+            defaults |= changes
+    if kind == "text":
+        defaults["batch_size"] = min(defaults["batch_size"], max(1, size // LEAST_STREAM))
+    if given["steps"] is not None or given["minutes"] is not None:
+        del defaults["epochs"]
+    else:
+        step = (given["batch_size"] or defaults["batch_size"]) * (given["window"] if kind == "text" else 1)
+        defaults["epochs"] = max(defaults["epochs"], LEAST_STEPS * step // size)
+    hidden = given["hidden"] or defaults["hidden"]
+    defaults["lr"] *= min(1.0, WIDE / hidden)
+    if given["optimizer"] == "sgd":
+        defaults["lr"] = SGD_RATE
+    if given["optimizer"] != "adamw":
+        defaults["weight_decay"] = 0.0
+    if given["tied"]:
+        defaults["embedding"] = hidden
+    return defaults
