@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastlstm.network.lstm import lstm_step as lstm_step
     from fastlstm.network.lstm import pack as pack
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public name -> module; imported when first asked for, so that `import fastlstm` costs nothing.
 _HOMES = {

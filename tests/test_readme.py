@@ -109,7 +109,9 @@ def transcript(block: str) -> list[tuple[str, str]]:
 def test_every_block_runs(path: Path, folder: Path) -> None:
     blocks = BLOCK.findall(path.read_text(encoding="utf-8"))
     for peer in ("torch", "onnxruntime"):
-        if any(re.search(rf"^(import|from) {peer}\b", block, re.MULTILINE) for _, block in blocks):
+        if any(
+            re.search(rf"^((import|from) {peer}\b|python bench/)", block, re.MULTILINE) for _, block in blocks
+        ):
             require(peer)
     namespace: dict[str, object] = {}
     for kind, block in blocks:

@@ -186,7 +186,7 @@ def test_muladd_rounds_once_where_the_cpu_can(bits: int) -> None:
     e = float(np.finfo(DTYPES[bits]).eps)
     squared = elementwise(bits, lambda v: v.muladd(v, v.code.constant(-1.0)))([1 + e])[0]
     fused = library.host_machine()[1][0].startswith(("aarch64", "arm64")) or target(bits).lanes * bits > 128
-    assert squared == (2 * e + e * e if fused else 2 * e)
+    assert float(squared) == (float(DTYPES[bits].type(2 * e + e * e)) if fused else 2 * e)
 
 
 # Routines

@@ -164,10 +164,12 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The suite's core for each forced target, running beside the other tests of this module."""
+def forced(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """The suite's core for each forced target, running beside the other tests of this module, if it is asked for."""
     running: dict[str, Any] = {}
-    if ON_X86:
+    if ON_X86 and any("forced" in item.name for item in request.session.items):
         for name in FORCED:
             cpu, folder = CPUS[name], tmp_path_factory.mktemp(name)
             settings = {

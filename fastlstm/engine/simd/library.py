@@ -84,7 +84,7 @@ def optimized(t: Target, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     if machine.triple.startswith(("aarch64", "arm64")):
         # Scheduled for a core that runs out of order, whatever the CPU is: for one that does not, LLVM loads all of a
         # tile's operands ahead and keeps them on the stack. What is compiled for stays as it is.
-        text = text.replace(" nounwind\n", ' nounwind "tune-cpu"="neoverse-n1"\n')
+        text = text.replace(" nounwind\n", ' nounwind "tune-cpu"="neoverse-v1"\n')
     parsed = llvm.parse_assembly(text)
     parsed.triple, parsed.data_layout = machine.triple, str(machine.target_data)
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
