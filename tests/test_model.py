@@ -335,6 +335,25 @@ def test_a_step_is_backward_and_update() -> None:
         assert np.array_equal(one.parameters.flat, two.parameters.flat)
 
 
+@DTYPES
+def test_gradients_of_the_summed_loss_divided_by_a_number(dtype: str) -> None:
+    """Of a ragged batch: `divisor` scales all gradients, and what every target has to say adds up to the metrics."""
+    rng = np.random.default_rng(0)
+    network = randomize(Network(Architecture(6, 9, 4, dtype=dtype)), rng)
+    sample = Sample(rng, 5, 7, 6, True)
+    expected = expect(network, sample)
+    before, optimizer = network.parameters.copy(), Optimizer(network.parameters, OptimizerConfig("sgd"))
+    metrics, _ = network.step(sample.ids, sample.targets, optimizer, 0.1, sample.lengths, divisor=7)
+    factor = metrics.count / 7
+    for name, gradient in network.gradients.items():
+        close(gradient, factor * expected.gradients[name], dtype)
+        close(network.parameters[name], before[name] - 0.1 * factor * expected.gradients[name], dtype)
+    losses, logits = network.per_target()
+    assert losses.shape == (metrics.count,)
+    assert losses.mean() == pytest.approx(metrics.loss, rel=1e-12)
+    close(logits.sum(0), factor * expected.gradients["head.b"], dtype)
+
+
 def test_a_sequence_may_be_cut_anywhere() -> None:
     rng = np.random.default_rng(0)
     network = randomize(Network(Architecture(6, 5, 4, 2, dtype="float64", learned_state=True)), rng)

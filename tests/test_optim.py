@@ -23,6 +23,7 @@ CONFIGS = {
     "momentum": OptimizerConfig("sgd", momentum=0.9),
     "adam": OptimizerConfig("adam"),
     "adam, other betas": OptimizerConfig("adam", beta1=0.5, beta2=0.9, epsilon=1e-3),
+    "adam, uncorrected": OptimizerConfig("adam", bias_correction=False),
     "adamw": OptimizerConfig("adamw", weight_decay=0.05),
     "clip by value": OptimizerConfig("adam", clip_value=0.5),
     "clip by norm": OptimizerConfig("adamw", weight_decay=0.01, clip_norm=3.0),
@@ -63,8 +64,10 @@ class Formula:
                 continue
             self.m[name] = c.beta1 * self.m[name] + (1 - c.beta1) * gradient
             self.v[name] = c.beta2 * self.v[name] + (1 - c.beta2) * gradient**2
-            mean = self.m[name] / (1 - c.beta1**self.steps)
-            root = np.sqrt(self.v[name] / (1 - c.beta2**self.steps))
+            mean, root = self.m[name], np.sqrt(self.v[name])
+            if c.bias_correction:
+                mean = mean / (1 - c.beta1**self.steps)
+                root = root / np.sqrt(1 - c.beta2**self.steps)
             self.p[name] -= rate * mean / (root + c.epsilon)
         return norm
 
@@ -153,6 +156,32 @@ def test_weight_decay_pulls_on_matrices_or_on_what_is_named() -> None:
         for name, view in parameters.items():
             factor = 0.95 if name in pulled else 1
             np.testing.assert_allclose(view, factor * before[name], rtol=1e-15, err_msg=name)
+
+
+def test_parameters_apart_follow_their_own_configuration() -> None:
+    """Each as an optimiser of its own would move it; what has none stays, and counts in no norm."""
+    rng = np.random.default_rng(0)
+    config = OptimizerConfig("adam", clip_value=0.5)
+    apart = {"embedding": OptimizerConfig("sgd", momentum=0.5), "h0": None,
+             "head.W": OptimizerConfig("adamw", weight_decay=0.1, bias_correction=False)}  # fmt: skip
+    parameters = filled(rng, "float64")
+    before = parameters.copy()
+    formulas = {name: Formula(parameters, c) for name, c in apart.items() if c}
+    optimizer, others = Optimizer(parameters, config, apart=apart), Formula(parameters, config)
+    for _ in range(5):
+        gradients = filled(rng, "float64")
+        for formula in (others, *formulas.values()):
+            formula.update(gradients, 0.01)
+        still = gradients.copy()
+        norm = optimizer.update(gradients, 0.01)
+        assert np.array_equal(gradients["h0"], still["h0"])
+        assert norm == pytest.approx(
+            np.linalg.norm([np.linalg.norm(g) for name, g in gradients.items() if name != "h0"])
+        )
+    assert np.array_equal(parameters["h0"], before["h0"])
+    for name in ("embedding", "lstm.0.b", "head.W"):
+        expected = formulas.get(name, others).p[name]
+        np.testing.assert_allclose(parameters[name], expected, rtol=0, atol=1e-12, err_msg=name)
 
 
 def test_a_copy_of_parameters_and_optimizer_stands_alone() -> None:

@@ -174,9 +174,11 @@ class Network:
         dropout_key: int | None = None,
         final: bool = True,
         given: Any = None,
+        divisor: int | None = None,
     ) -> tuple[Metrics, State | None]:
         """One training step: gradients, clipping, update at learning rate `rate`; without `final` no final state.
 
+        The gradients are those of the mean loss, or of the summed losses divided by `divisor`.
         Parameters and moments stay as they were if the loss or the norm is not finite.
         """
         if optimizer.parameters is not self.parameters:
@@ -187,11 +189,19 @@ class Network:
         after = self._states(plan) if final else None
         self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads, backward=True,
                          dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate,
-                         given=self._learned(plan, state, given))  # fmt: skip
+                         given=self._learned(plan, state, given), divisor=divisor)  # fmt: skip
         metrics = self._metrics(plan, updated=True)
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
         return metrics, after
+
+    def per_target(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of the last `backward` or `step`: each target's loss (N,) and the gradients of its logits (N, V), step by step.
+
+        Both are views of memory that the next call writes to.
+        """
+        logits, N = self._program.logits, self._program.positions
+        return self._program.losses[:N], logits[:N, : self.architecture.vocabulary]
 
     def _real(self, lengths: Any, *arrays: Any) -> tuple[Plan, list[np.ndarray]]:
         return real_positions(self.architecture.vocabulary, lengths, *arrays)

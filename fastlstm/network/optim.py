@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -40,7 +40,7 @@ class OptimizerConfig:
     """How gradients become updates; the defaults are torch.optim's, and 0 switches a clip off.
 
     Clipping by value comes before clipping by global norm. `weight_decay` is AdamW's, decoupled from the gradients
-    (Loshchilov and Hutter, 2019).
+    (Loshchilov and Hutter, 2019). Without `bias_correction` Adam's means are used as they are, which begin at zero.
     """
 
     kind: Literal["sgd", "adam", "adamw"] = "adam"
@@ -51,6 +51,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     clip_value: float = 0.0
     clip_norm: float = 0.0
+    bias_correction: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in ("sgd", "adam", "adamw"):
@@ -79,7 +80,8 @@ class Optimizer:
     """An optimiser's configuration, moments and step count for one set of parameters.
 
     `moments` holds "m" and, for Adam and AdamW, "v". `decays` names the parameters that weight decay pulls on: by default
-    the matrices, not biases, embeddings or initial states.
+    the matrices, not biases, embeddings or initial states. `apart` gives parameters a configuration of their own, which
+    decays all of them; those with None stay as they are and do not count in the norm.
     """
 
     def __init__(
@@ -87,33 +89,48 @@ class Optimizer:
         parameters: Parameters,
         config: OptimizerConfig | None = None,
         decays: Iterable[str] | None = None,
+        apart: Mapping[str, OptimizerConfig | None] | None = None,
     ) -> None:
         self.config = config or OptimizerConfig()
         self.parameters = parameters
         self.steps = 0
-        self.moments = {
-            name: parameters.like() for name in (("m",) if self.config.kind == "sgd" else ("m", "v"))
-        }
         self.decays = [name for name in parameters if name.endswith(".W")] if decays is None else list(decays)
+        self.apart = dict(apart or {})
+        kinds = {c.kind for c in (self.config, *self.apart.values()) if c}
+        self.moments = {name: parameters.like() for name in (("m",) if kinds == {"sgd"} else ("m", "v"))}
         self.pieces = self._pieces()
-        self.numbers = np.zeros(NUMBERS)
+        self.numbers = np.zeros((2 + len(self.apart), NUMBERS))
 
     def _pieces(self) -> np.ndarray:
-        """Offset, length and whether decayed, of each piece of the flat buffer that is updated as one atom."""
+        """Offset, length and rule of each piece of the flat buffer that is updated as one atom.
+
+        Rule 0 is the configuration, 1 the same without decay; then come those that are apart.
+        """
         line = LINE // self.parameters.flat.dtype.itemsize
         pieces = []
         for name, shape in self.parameters.shapes.items():
+            rule = 0 if name in self.decays else 1
+            if name in self.apart:
+                if self.apart[name] is None:
+                    continue
+                rule = 2 + list(self.apart).index(name)
             start, whole = self.parameters.offsets[name], -(-math.prod(shape) // line) * line
             for offset in range(0, whole, PIECE):
-                pieces.append((start + offset, min(PIECE, whole - offset), name in self.decays))
+                pieces.append((start + offset, min(PIECE, whole - offset), rule))
         return np.array(pieces, np.int64)
 
     def begin(self, rate: float) -> None:
         """Count a step, and set the numbers that the kernels need for it."""
         if not self.parameters.flat.flags.writeable:
             raise FastLSTMError("the network is frozen: set its frozen to False to train it")
-        c, numbers = self.config, self.numbers
         self.steps += 1
+        for c, numbers in zip((self.config, self.config, *self.apart.values()), self.numbers, strict=True):
+            if c is not None:
+                self._set(numbers, c, rate)
+        self.numbers[1, DECAY] = 0
+
+    def _set(self, numbers: np.ndarray, c: OptimizerConfig, rate: float) -> None:
+        """The numbers of one rule."""
         numbers[KIND] = SGD if c.kind == "sgd" else ADAM
         numbers[CLIP_VALUE] = c.clip_value or np.inf
         numbers[CLIP_NORM] = c.clip_norm
@@ -121,7 +138,8 @@ class Optimizer:
         numbers[MOMENTUM] = c.momentum
         numbers[BETA1], numbers[BETA2], numbers[EPSILON] = c.beta1, c.beta2, c.epsilon
         numbers[DECAY] = c.weight_decay
-        numbers[CORRECTION1], numbers[CORRECTION2] = 1 - c.beta1**self.steps, 1 - c.beta2**self.steps
+        numbers[CORRECTION1] = 1 - c.beta1**self.steps if c.bias_correction else 1
+        numbers[CORRECTION2] = 1 - c.beta2**self.steps if c.bias_correction else 1
 
     def update(self, gradients: Parameters, rate: float, threads: int | None = None) -> float:
         """Clip `gradients`, move the parameters at learning rate `rate`, return the norm before clipping by norm.

@@ -53,8 +53,8 @@ class Program(Uncopied):
         self.arena = Arena(architecture.dtype)
         self.records = np.zeros(architecture.layers, LAYER)
         self.network, self.head = np.zeros(1, NETWORK), np.zeros(1, HEAD)
-        self._row = Row(self.network)
-        self.results = np.zeros(3)
+        self._row, self._head_row = Row(self.network), Row(self.head)
+        self.results, self.positions = np.zeros(3), 0
         # Any array of the dtype tells the program which one it is.
         self.like = aligned(1, architecture.dtype)
         self.freeze(False)
@@ -79,7 +79,7 @@ class Program(Uncopied):
         dtype, name = self.arena.dtype, "embedding" if a.tied else "head.W"
         line, padded = whole_lines(1, dtype), whole_lines(a.vocabulary, dtype)
         take = self.arena.address
-        Row(self.head).fill(vocabulary=a.vocabulary, padded=padded, w=p[name], w_row=a.hidden, b=p["head.b"], dw=g[name],
+        self._head_row.fill(vocabulary=a.vocabulary, padded=padded, w=p[name], w_row=a.hidden, b=p["head.b"], dw=g[name],
              db=g["head.b"], forward=take("head.forward", padded // line, a.hidden, line), bias=take("head.bias", padded),
              logits_row=row_stride(a.vocabulary, dtype), db_row=take("head.db_row", padded))  # fmt: skip
 
@@ -117,8 +117,9 @@ class Program(Uncopied):
         given: np.ndarray | None = None,
         optimizer: Optimizer | None = None,
         rate: float = 0.0,
+        divisor: int | None = None,
     ) -> None:
-        """Run the program over one batch; what it leaves is in `logits`, `results`, `final` and the gradients.
+        """Run the program over one batch; what it leaves is in `logits`, `losses`, `results`, `final` and the gradients.
 
         The arrays of both states (L, B, H) are contiguous and of the network's dtype; `given`, int32 (B, columns), has
         each row's values among all conditions' and is there where its gradients are asked for.
@@ -134,6 +135,7 @@ class Program(Uncopied):
         )
         self._reserve(plan, kind, optimizer)
         network["packed"], self._packed = self._packed, False
+        self.positions, self._head_row["divisor"] = plan.positions, divisor or plan.positions
         network["learned"] = (2 if went_on else 1) if a.learns_states else 0
         network["given"] = given
         if dropping:
@@ -196,9 +198,9 @@ class Program(Uncopied):
     def _reserve_head(self, room: Room, backward: bool) -> None:
         a, take = self.architecture, self.arena.address
         top, line = self.layers[-1], self.layers[-1].line
-        self.logits = self.arena.take("head.logits", room.positions, int(self.head[0]["logits_row"]))
-        Row(self.head).fill(logits=self.logits,
-             losses=take("head.losses", room.positions, dtype="float64"),
+        self.logits = self.arena.take("head.logits", room.positions, self._head_row["logits_row"])
+        self.losses = self.arena.take("head.losses", room.positions, dtype="float64")
+        self._head_row.fill(logits=self.logits, losses=self.losses,
              correct=take("head.correct", room.positions, dtype="int32"),
              stats=take("head.stats", room.rows, line),
              backward=take("head.backward", top.padded // line, a.vocabulary, line) if backward else 0)  # fmt: skip

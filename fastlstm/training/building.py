@@ -22,7 +22,7 @@ def make_network(options: Options, vocabulary: Vocabulary) -> Network:
 
 def make_optimizer(options: Options, network: Network) -> Optimizer:
     """An optimiser for the parameters of `network`."""
-    names = {option.name for option in fields(OptimizerConfig)} - {"kind", "epsilon"}
+    names = {option.name for option in fields(OptimizerConfig)} - {"kind", "epsilon", "bias_correction"}
     config: dict[str, Any] = {name: getattr(options, name) for name in names}
     config["kind"] = options.optimizer
     return Optimizer(network.parameters, OptimizerConfig(**config))

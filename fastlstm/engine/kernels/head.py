@@ -59,7 +59,7 @@ def outputs(batch, layer, like):
 
 @inner
 def loss_rows(batch, head, group, first, last, like):
-    """Logits become (probabilities − one-hot of the target) / N; each position's loss and whether argmax is right."""
+    """Logits become (probabilities − one-hot of the target) / divisor; each position's loss and whether argmax is right."""
     logits = pointer(head.logits, like)
     losses, correct = floats_pointer(head.losses), ids_pointer(head.correct)
     targets = ids_pointer(batch.targets)
@@ -80,9 +80,9 @@ def loss_rows(batch, head, group, first, last, like):
                         hit = 0
                         break
             correct[n] = hit
-            result[1] = 1 / (result[1] * batch.positions)
+            result[1] = 1 / (result[1] * head.divisor)
             scale(row, at(result, 1), head.padded)
-            row[target] -= cast(1 / batch.positions, row)
+            row[target] -= cast(1 / head.divisor, row)
 
 
 @inner

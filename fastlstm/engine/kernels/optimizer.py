@@ -21,7 +21,7 @@ PIECE = 4096
 # Elements of a piece's scratch: room for Adam's nine coefficients, in whole cache lines of both float types.
 COEFFICIENTS = 16
 SGD, ADAM = 0, 1
-# The optimiser's numbers, float64.
+# The numbers of one rule, float64; a piece has the number of its own.
 (
     KIND,
     CLIP_VALUE,
@@ -39,9 +39,15 @@ SGD, ADAM = 0, 1
 
 
 @inner
+def rule(network, i):
+    """The numbers that piece i is updated by."""
+    return at(floats_pointer(network.numbers), integers_pointer(network.piece)[3 * i + 2] * NUMBERS)
+
+
+@inner
 def square_piece(network, i, like):
     """Clip one piece of the gradients by value; leave its sum of squares."""
-    piece, numbers = integers_pointer(network.piece), floats_pointer(network.numbers)
+    piece, numbers = integers_pointer(network.piece), rule(network, i)
     scratch = at(pointer(network.coefficients, like), i * COEFFICIENTS)
     g, count = at(pointer(network.g, like), piece[3 * i]), piece[3 * i + 1]
     if numbers[CLIP_VALUE] < math.inf:
@@ -63,7 +69,7 @@ def gradient_norm(network):
 @inner
 def update_piece(network, i, norm, like):
     """Move one piece of the parameters."""
-    piece, numbers = integers_pointer(network.piece), floats_pointer(network.numbers)
+    piece, numbers = integers_pointer(network.piece), rule(network, i)
     offset, count = piece[3 * i], piece[3 * i + 1]
     p, g = at(pointer(network.p, like), offset), at(pointer(network.g, like), offset)
     m = at(pointer(network.m, like), offset)
@@ -71,7 +77,7 @@ def update_piece(network, i, norm, like):
     rate = numbers[RATE]
     limit = numbers[CLIP_NORM]
     k[0] = min(1.0, limit / (norm + 1e-6)) if limit else 1.0
-    decay = 1 - rate * numbers[DECAY] if piece[3 * i + 2] else 1.0
+    decay = 1 - rate * numbers[DECAY]
     if numbers[KIND] == ADAM:
         k[1], k[2] = numbers[BETA1], 1 - numbers[BETA1]
         k[3], k[4] = numbers[BETA2], 1 - numbers[BETA2]

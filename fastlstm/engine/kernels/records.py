@@ -73,6 +73,7 @@ HEAD = record(
     "forward",  # (Vp / line, H, line)
     "backward",  # (Hp / line, V, line)
     "bias",  # (Vp), with the lowest number past V
+    "divisor",  # what the gradients of the summed losses are divided by
     "logits", "logits_row",  # (N, Vp): logits, then probabilities, then their gradients
     "losses",  # float64 (N)
     "correct",  # int32 (N)
@@ -97,10 +98,10 @@ NETWORK = record(
     "backward",  # whether gradients are asked for
     "losses",  # whether losses are asked for
     "pieces",  # how many pieces of the flat buffer the optimiser updates; 0 for no update
-    "piece",  # int64 (pieces, 3): offset, elements, whether decayed
+    "piece",  # int64 (pieces, 3): offset, elements, which rule
     "p", "g", "m", "v",  # the flat buffers
     "partial",  # float64 (pieces): sums of squares
-    "numbers",  # float64: the optimiser's
+    "numbers",  # float64 (rules, NUMBERS): the optimiser's
     "coefficients",  # (pieces, COEFFICIENTS): scratch
     "results",  # float64 (3): loss, correct, norm
 )  # fmt: skip

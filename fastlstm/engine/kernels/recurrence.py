@@ -133,13 +133,19 @@ def unit_range(size, atom):
 
 
 @inner
+def swept(layer, s, atom):
+    """Of step s and step s + 1 one goes up and one down: the weights that one ends with, the next finds in the cache."""
+    return atom if s % 2 else unit_atoms(layer) - 1 - atom
+
+
+@inner
 def forward_units(batch, layer, board, ticket, end, like):
     """All rows forward with the units dealt to the workers: a phase for the inputs, then one for each step."""
     for s in range(-1, batch.steps):
         wait(board, end)
         begin, end = end, end + unit_atoms(layer)
         while ticket < end:
-            unit, units = unit_range(layer.padded, ticket - begin)
+            unit, units = unit_range(layer.padded, swept(layer, s, ticket - begin))
             if s < 0:
                 take_states(batch, layer, 0, batch.rows, unit, units, like)
                 inputs_forward(batch, layer, 0, batch.rows, unit, units, like)
@@ -159,7 +165,7 @@ def backward_units(batch, layer, board, ticket, end, like):
         wait(board, end)
         begin, end = end, end + unit_atoms(layer)
         while ticket < end:
-            unit, units = unit_range(layer.padded, ticket - begin)
+            unit, units = unit_range(layer.padded, swept(layer, batch.steps + s, ticket - begin))
             if s == 0:
                 take_gradients(batch, layer, 0, batch.rows, unit, units, like)
             if s < batch.steps:
