@@ -222,6 +222,11 @@ def test_predict_draws_what_choice_draws() -> None:
     assert len(predict(parameters, embeddings, ID_CHAR, 27, rng=np.random.default_rng(0))) == 20
 
 
+def test_a_training_that_diverges_is_ended() -> None:
+    rng = type("Diverged", (), {"normal": lambda self, mean, deviation, shape: np.full(shape, np.nan)})()
+    refused(lambda: train(DATA, iters=9, rng=rng, **SIZES), "diverged at step")
+
+
 def refused(action: Callable[[], object], match: str) -> None:
     with pytest.raises(FastLSTMError, match=match) as caught:
         action()
@@ -230,11 +235,13 @@ def refused(action: Callable[[], object], match: str) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     parameters, embeddings = start()
-    unpadded = DATA[0][:6]
-    refused(lambda: train([unpadded], iters=1, **SIZES), "longest")
-    refused(lambda: train(DATA, iters=1, vocab="abc", **SIZES), "vocab has 3")
-    caches = forward_propagation(DATA[0], parameters, embeddings)
-    refused(lambda: cal_loss_accuracy(unpadded, caches[-1]), "longest")
+    refused(lambda: train([], iters=1, **SIZES), "at least one")
+    refused(lambda: train([DATA[0], DATA[1][:-1]], iters=1, **SIZES), "same length")
+    refused(lambda: train([DATA[0][:1]], iters=1, **SIZES), "a batch of 1 characters")
+    letters = one_hots(["ma.ry", "anna"])
+    refused(lambda: train([letters], iters=1, **SIZES), "also stands within them")
+    caches = forward_propagation(letters, parameters, embeddings)
+    refused(lambda: cal_loss_accuracy(letters, caches[-1]), "also stands within them")
     parameters["how"][...] = np.nan
     refused(lambda: predict(parameters, embeddings, ID_CHAR, 27), "diverged")
 
@@ -252,4 +259,3 @@ def test_initial_shapes() -> None:
         "fgw": (356, 256), "igw": (356, 256), "ogw": (356, 256), "ggw": (356, 256), "how": (256, 27),
     }  # fmt: skip
     assert update_embedding is names.update_embeddings
-    assert len(names.VOCAB) == 27

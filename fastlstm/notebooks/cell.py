@@ -6,6 +6,7 @@ the notebooks call g the candidate, c. Both put the hidden state before the inpu
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -167,35 +168,27 @@ def frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def arrays(buffer: Parameters) -> dict[str, np.ndarray]:
-    """Copies of a buffer's arrays by name."""
-    return {name: value.copy() for name, value in buffer.items()}
-
-
-def fill(buffer: Parameters, values: Mapping[str, np.ndarray]) -> None:
-    """Copy arrays into a buffer by name."""
-    for name, value in values.items():
-        buffer[name][...] = value
-
-
 class Cell:
     """An LSTM with an output layer and one-hot input, whose parameters live in one flat buffer."""
 
+    _trace: Trace | None = None  # the last forward pass, where a notebook looks back at it
+
     def __init__(self, hidden: int, characters: int, dtype: str, rng: Any) -> None:
         self._network = Network(Architecture(characters, hidden, embedding=0, forget_bias=0.0, dtype=dtype))
-        self._rng = np.random if rng is None else rng
+        self._given_rng = rng
 
     def __getstate__(self) -> dict[str, Any]:
-        """For `copy` and `pickle`: a copy has memory of its own, and no record of a forward pass."""
-        state = {name: value for name, value in vars(self).items() if name not in ("_network", "_trace")}
-        state["_rng"] = None if self._rng is np.random else self._rng
-        return state | {"architecture": self._network.architecture, "weights": arrays(self.parameters)}
+        """For `copy` and `pickle`: without the record of a forward pass."""
+        return vars(self) | {"_trace": None}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._network = Network(state.pop("architecture"))
-        fill(self.parameters, state.pop("weights"))
-        vars(self).update(state)
-        self._rng = np.random if self._rng is None else self._rng
+    def __copy__(self) -> Cell:
+        """A copy has memory of its own."""
+        return copy.deepcopy(self)
+
+    @property
+    def rng(self) -> Any:
+        """Where draws come from."""
+        return np.random if self._given_rng is None else self._given_rng
 
     @property
     def parameters(self) -> Parameters:

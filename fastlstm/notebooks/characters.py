@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from types import FrameType
 
 import numpy as np
 
@@ -15,7 +16,7 @@ def checked(char_to_idx: Mapping[str, int], size: int, where: str) -> dict[str, 
     if sorted(char_to_idx.values()) != list(range(size)):
         raise FastLSTMError(
             f"{where} has {len(char_to_idx)} characters, but the network's one-hot columns have {size}: "
-            f"it must number {size} characters from 0 to {size - 1}"
+            f"pass a char_to_idx= that numbers {size} characters from 0 to {size - 1}"
         )
     return dict(char_to_idx)
 
@@ -53,15 +54,20 @@ def one_hot_ids(rows: np.ndarray, where: str) -> np.ndarray:
     return ids.astype(np.int32)
 
 
-def main_vocabulary() -> Mapping[str, int] | None:
-    """`char_to_idx` of the running notebook or script, where the notebooks' own code read it."""
-    found = getattr(sys.modules.get("__main__"), "char_to_idx", None)
-    return found if isinstance(found, Mapping) else None
+def notebook_vocabulary() -> Mapping[str, int] | None:
+    """The global `char_to_idx` of whoever called this package, or of the running notebook or script."""
+    frame: FrameType | None = sys._getframe()
+    while frame and frame.f_globals.get("__name__", "").startswith("fastlstm."):
+        frame = frame.f_back
+    for names in (frame.f_globals if frame else {}, vars(sys.modules["__main__"])):
+        if isinstance(found := names.get("char_to_idx"), Mapping):
+            return found
+    return None
 
 
-def one_hot_character(text: str, char_to_idx: Mapping[str, int] | None) -> np.ndarray:
-    """A character's one-hot column (V, 1), by the notebook's global vocabulary where none is passed."""
-    known = main_vocabulary() if char_to_idx is None else char_to_idx
+def one_hot_character(text: str, char_to_idx: Mapping[str, int] | None = None) -> np.ndarray:
+    """A character's one-hot column (V, 1) by `char_to_idx`, else by the notebook's own."""
+    known = notebook_vocabulary() if char_to_idx is None else char_to_idx
     if known is None:
         raise FastLSTMError("there is no char_to_idx to encode with: define it or pass it")
     return one_hot_columns(encode([text], known, "text"), len(known))[0]
@@ -74,32 +80,25 @@ class CharacterIndex:
     numbering after the first use is an error.
     """
 
-    def __init__(self, size: int, given: Mapping[str, int] | None = None, read_main: bool = True) -> None:
-        self.size, self._read_main = size, read_main
-        self._given = None if given is None else checked(given, size, "char_to_idx")
-        self._fixed: dict[str, int] | None = None
+    def __init__(self, size: int, given: Mapping[str, int] | None = None, reads_global: bool = True) -> None:
+        self.size, self._reads_global = size, reads_global and given is None
+        self._fixed = None if given is None else checked(given, size, "char_to_idx")
         self._learnt_from_columns = False
 
     def get(self) -> dict[str, int]:
         """The vocabulary in use, or the one that would be used now."""
-        known = self._known()
-        if self._fixed is None:
-            if known is None:
-                raise FastLSTMError(
-                    "no vocabulary yet: pass char_to_idx=, define char_to_idx, or train on a text"
-                )
-            return checked(known, self.size, "char_to_idx")
-        if known is not None and known != self._fixed:
+        known = self._known() or self._fixed
+        if known is None:
             raise FastLSTMError(
-                "char_to_idx is not the one that this LSTM was first used with: make a new LSTM"
+                "no vocabulary yet: pass char_to_idx=, define char_to_idx, or train on a text"
             )
-        return self._fixed
+        return checked(known, self.size, "char_to_idx") if self._fixed is None else self.use(known)
 
-    def use(self, given: Mapping[str, int]) -> dict[str, int]:
-        """Fix the vocabulary as one that is passed with a call."""
+    def use(self, vocabulary: Mapping[str, int]) -> dict[str, int]:
+        """Fix the vocabulary, or make sure that it is the one already in use."""
         if self._fixed is None:
-            self._fixed = checked(given, self.size, "char_to_idx")
-        elif dict(given) != self._fixed:
+            self._fixed = checked(vocabulary, self.size, "char_to_idx")
+        elif vocabulary != self._fixed:
             raise FastLSTMError(
                 "char_to_idx is not the one that this LSTM was first used with: make a new LSTM"
             )
@@ -107,20 +106,17 @@ class CharacterIndex:
 
     def use_text(self, text: Iterable[str]) -> dict[str, int]:
         """Fix the vocabulary for `text`: the known one, else the text's characters in sorted order."""
-        if self._fixed is None:
-            known = self._known()
-            self._fixed = self._sorted(text) if known is None else checked(known, self.size, "char_to_idx")
-        return self.get()
+        return self.use(self._known() or self._fixed or self._sorted(text))
 
     def use_columns(self) -> None:
         """Note that the weights follow one-hot columns, made by the known vocabulary or by an unseen one."""
         known = self._known()
         if self._fixed is None and known is not None and len(known) == self.size:
-            self._fixed = checked(known, self.size, "char_to_idx")
+            self.use(known)
         self._learnt_from_columns = True
 
     def _known(self) -> Mapping[str, int] | None:
-        return main_vocabulary() if self._given is None and self._read_main else self._given
+        return notebook_vocabulary() if self._reads_global else None
 
     def _sorted(self, text: Iterable[str]) -> dict[str, int]:
         if self._learnt_from_columns:

@@ -9,8 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import State
 from fastlstm.network.lstm import lstm_step, pack
 from fastlstm.network.optim import Optimizer, OptimizerConfig
-from fastlstm.notebooks.cell import Bias, Cell, Steps, Trace, Weight, arrays, draw, fill, sigmoid, softmax
+from fastlstm.notebooks.cell import Bias, Cell, Steps, Trace, Weight, draw, sigmoid, softmax
 from fastlstm.notebooks.characters import encode, one_hot_ids
 
-EPSILON, L2_REG = 1e-8, 1e-4  # AdamW's, where none are passed
+L2_REG = 1e-4
 
 
 class DataGenerator:
@@ -112,28 +111,9 @@ class LSTM(Cell):
         self.sequence_length, self.learning_rate = sequence_length, learning_rate
         self.losses: list[float] = []
         limit = math.sqrt(1 / hidden_size)
-        self._draw((Weight,), lambda shape: self._rng.uniform(-limit, limit, shape))
-        self._optimizer = self._fresh_optimizer()
-
-    def _fresh_optimizer(self) -> Optimizer:
-        """AdamW with zero moments; the notebook's decay pulls on biases too."""
-        return Optimizer(self.parameters, OptimizerConfig(kind="adamw"), decays=list(self.parameters))
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        optimizer = state.pop("_optimizer")
-        return state | {
-            "steps": optimizer.steps,
-            "moments": {k: arrays(m) for k, m in optimizer.moments.items()},
-        }
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        steps, moments = state.pop("steps"), state.pop("moments")
-        super().__setstate__(state)
-        self._optimizer = self._fresh_optimizer()
-        self._optimizer.steps = steps
-        for name, values in moments.items():
-            fill(self._optimizer.moments[name], values)
+        self._draw((Weight,), lambda shape: self.rng.uniform(-limit, limit, shape))
+        # The notebook's decay pulls on biases too.
+        self._optimizer = Optimizer(self.parameters, OptimizerConfig("adamw"), decays=list(self.parameters))
 
     def sigmoid(self, x: np.ndarray) -> np.ndarray:
         """1 / (1 + exp(-x)), without overflow."""
@@ -180,7 +160,7 @@ class LSTM(Cell):
         return float(-sum(np.log(y_preds[t][target, 0]) for t, target in enumerate(targets)))
 
     def adamw(
-        self, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = EPSILON, L2_reg: float = L2_REG
+        self, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, L2_reg: float = L2_REG
     ) -> None:
         """Move every parameter: W −= learning_rate · (m̂ / (√v̂ + ε) + L2_reg · W)."""
         self._optimizer.config = OptimizerConfig("adamw", 0.0, beta1, beta2, epsilon, weight_decay=L2_reg)
@@ -200,20 +180,20 @@ class LSTM(Cell):
         self.losses = []
         smooth_loss = math.log(V) * T
         state, iteration = self._network.initial_state(1), 0
-        with self._means(T):
-            while smooth_loss > threshold and iteration != max_iterations:
-                if data_generator.pointer == 0:
-                    state = self._network.initial_state(1)
-                inputs, targets = data_generator.next_batch()
-                loss, state = self._window(one_hot_ids(inputs, "next_batch's inputs"), targets, state)
-                self.losses.append(loss)
-                smooth_loss = smooth_loss * 0.999 + loss * 0.001
-                if iteration % 1000 == 0:
-                    self.learning_rate *= 0.99
-                    sample = self.sample(state.c[0].T, state.h[0].T, inputs[0], 200)
-                    print("".join(data_generator.idx_to_char[n] for n in sample))
-                    print(f"\n\niter :{iteration}, loss:{smooth_loss:f}", flush=True)
-                iteration += 1
+        self._optimizer.config = OptimizerConfig("adamw", weight_decay=L2_REG, clip_value=1.0)
+        while smooth_loss > threshold and iteration != max_iterations:
+            if data_generator.pointer == 0:
+                state = self._network.initial_state(1)
+            inputs, targets = data_generator.next_batch()
+            loss, state = self._window(one_hot_ids(inputs, "next_batch's inputs"), targets, state)
+            self.losses.append(loss)
+            smooth_loss = smooth_loss * 0.999 + loss * 0.001
+            if iteration % 1000 == 0:
+                self.learning_rate *= 0.99
+                sample = self.sample(state.c[0].T, state.h[0].T, inputs[0], 200)
+                print("".join(data_generator.idx_to_char[n] for n in sample))
+                print(f"\n\niter :{iteration}, loss:{smooth_loss:f}", flush=True)
+            iteration += 1
 
     def sample(self, c_prev: np.ndarray, a_prev: np.ndarray, seed_idx: np.ndarray, n: int) -> list[int]:
         """Draw n ids from states (H, 1) and a one-hot row, the character before the first one drawn."""
@@ -238,26 +218,6 @@ class LSTM(Cell):
             )
         return self._run(np.asarray(X, np.float64), a_prev.T, c_prev.T)
 
-    @contextmanager
-    def _means(self, T: int) -> Iterator[None]:
-        """Inside, gradients are the network's, means over T steps; outside, the notebook's, sums.
-
-        AdamW with gradients, ε and clip all divided by T takes the very same steps.
-        """
-        config = OptimizerConfig("adamw", epsilon=EPSILON / T, weight_decay=L2_REG, clip_value=1 / T)
-        self._optimizer.config = config
-        self._scale(1 / T)
-        try:
-            yield
-        finally:
-            self._scale(T)
-
-    def _scale(self, factor: float) -> None:
-        """Bring gradients and moments to another scale of gradients."""
-        self.gradients.flat *= factor
-        self._optimizer.moments["m"].flat *= factor
-        self._optimizer.moments["v"].flat *= factor**2
-
     def _window(self, ids: np.ndarray, targets: Sequence[int], state: State) -> tuple[float, State]:
         """One update on a window in compiled code: its summed loss and the state after it."""
         T = self.sequence_length
@@ -266,7 +226,9 @@ class LSTM(Cell):
                 f"a batch has {len(ids)} inputs, {len(targets)} targets; sequence_length: {T}"
             )
         columns = ids[:, None], np.array(targets, np.int32)[:, None]
-        metrics, final = self._network.step(*columns, self._optimizer, self.learning_rate, state=state)
+        metrics, final = self._network.step(
+            *columns, self._optimizer, self.learning_rate, state=state, divisor=1
+        )
         if not np.isfinite(metrics.loss):
             raise FastLSTMError(
                 f"training diverged at window {len(self.losses)}: try a smaller learning_rate"
@@ -285,5 +247,5 @@ class LSTM(Cell):
             h, c = lstm_step(np.array([token], np.int32), h, c, weights)
             if t >= len(fed) - 1:
                 logits = h @ self.parameters["head.W"].T + self.parameters["head.b"]
-                drawn.append(int(draw(softmax(logits), self._rng)[0]))
+                drawn.append(int(draw(softmax(logits), self.rng)[0]))
         return drawn

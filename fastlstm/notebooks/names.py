@@ -4,7 +4,7 @@ The functions pass dictionaries of the notebook's own arrays, input first and wi
 ggw` (E+H, H) and `how` (H, V). They are turned into the engine's layout at each call, by `train` once. A
 batch is a list of one-hot matrices (B, V), one a character: step t reads the t-th and predicts the next.
 
-Letters: T steps, B names in a batch, V characters, E embedding size, H hidden size.
+Letters: T steps, B names in a batch, V characters, E embedding size, H hidden size, N real targets.
 
 The notebook did not run. Done right here: gradients are summed over the steps and flow back through both
 recurrent paths, and the padding after a name's end mark counts neither in the loss nor in any gradient.
@@ -19,8 +19,7 @@ recurrent paths, and the padding after a name's end mark counts neither in the l
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,10 @@ from fastlstm.notebooks.names_training import (
     EPSILON,
     Arrays,
     Trainer,
-    errors,
+    end_mark,
     fuse,
-    real_targets,
+    ids_of,
+    real,
     scores,
     split,
 )
@@ -45,7 +45,6 @@ __all__ = [
     "update_embedding", "update_embeddings", "update_parameters",
 ]  # fmt: skip
 
-VOCAB = tuple("." + string.ascii_lowercase)
 LONGEST = 1000  # a drawn name is ended here: a poor network may never draw the end mark
 
 
@@ -124,9 +123,13 @@ def cal_loss_accuracy(
     Perplexity is the mean over names of (1/Πp)^(1/T), T a name's own length; the loss is
     −Σ[y log p + (1−y) log(1−p)] over classes and steps, divided by the names; accuracy is by argmax.
     """
-    ids, lengths = real_targets(batch_labels)
-    p = np.stack([output_cache[f"o{t}"] for t in range(1, len(ids))])
-    return scores(p, ids[1:], lengths)
+    ids = ids_of(batch_labels)
+    mask, names, targets = real(ids, end_mark(ids))
+    p = np.stack([output_cache[f"o{t}"] for t in range(1, len(ids))])[mask]
+    hits, each = int((p.argmax(axis=1) == targets).sum()), np.arange(len(p))
+    losses = -np.log(p[each, targets])
+    p[each, targets] = 0
+    return scores(losses, p, hits, names)
 
 
 def backward_propagation(
@@ -139,13 +142,14 @@ def backward_propagation(
     parameters: Mapping[str, np.ndarray],
 ) -> tuple[Arrays, Arrays]:
     """Derivatives `dfgw digw dogw dggw dhow`, a name's mean, and the embeddings' errors `eemb0`… (B, E)."""
-    ids, lengths = real_targets(batch_labels)
+    ids = ids_of(batch_labels)
     T, B = len(ids) - 1, ids.shape[1]
+    mask, names, targets = real(ids, end_mark(ids))
     trace = activation_cache.trace if isinstance(activation_cache, Steps) else None
     if trace is None:
         trace = _trace(np.stack([embedding_cache[f"emb{t}"] for t in range(T)]), parameters)
-    p = np.stack([output_cache[f"o{t}"] for t in range(1, T + 1)])
-    d = errors(p, ids[1:], lengths)
+    d = np.stack([output_cache[f"o{t}"] for t in range(1, T + 1)]) * mask[..., None]
+    d[np.nonzero(mask)[0], names, targets] -= 1
     layer = lstm_backward(d @ parameters["how"].T, trace.cache)
     derivatives = {f"d{name}": value / B for name, value in split(layer.W).items()}
     derivatives["dhow"] = np.einsum("tbh,tbv->hv", trace.out, d) / B
@@ -209,30 +213,29 @@ def train(
     learning_rate: float = 0.005,
     beta1: float = 0.90,
     beta2: float = 0.99,
-    vocab: Collection[str] = VOCAB,
     dtype: str = "float64",
     rng: Any = None,
 ) -> tuple[np.ndarray, Arrays, list[float], list[float], list[float]]:
     """`iters` steps, a batch each, in the data's order: embeddings, parameters, and each step's loss J,
     perplexity P and accuracy A. Every 1,000 steps they are printed. Parameters are drawn before embeddings;
     `batch_size` is not used: a batch is as large as it is.
+
+    A name ends with its first end mark, which is the character that pads the names of the whole data set; a name
+    that is as long as its columns has none, and no target for one.
     """
-    data = [real_targets(batch) for batch in train_dataset]
-    if len({int(ids[-1, 0]) for ids, _ in data}) != 1:
-        raise FastLSTMError(
-            "the batches do not end in one and the same end mark: pad names to the longest + 1"
-        )
+    data = [ids_of(batch) for batch in train_dataset]
+    if not data or len({len(ids) for ids in data}) > 1:
+        raise FastLSTMError("the batches must be at least one, all padded to the same length")
+    mark = end_mark(np.concatenate(data, axis=1))
     V = train_dataset[0][0].shape[1]
-    if len(vocab) != V:
-        raise FastLSTMError(f"the batches' one-hot rows have {V} characters; vocab has {len(vocab)}")
     rng = np.random if rng is None else rng
     sizes = {"input_units": input_units, "hidden_units": hidden_units, "output_units": V}
     parameters = initialize_parameters(**sizes, dtype=dtype, rng=rng)
     embeddings = rng.normal(0, 0.01, (V, input_units)).astype(dtype)
-    trainer = Trainer(parameters, embeddings, learning_rate, beta1, beta2)
+    trainer = Trainer(parameters, embeddings, beta1, beta2)
     J, P, A = [], [], []
     for step in range(iters):
-        perplexity, loss, accuracy = trainer.step(*data[step % len(data)])
+        perplexity, loss, accuracy = trainer.step(data[step % len(data)], mark, learning_rate)
         J.append(loss)
         P.append(perplexity)
         A.append(accuracy)
@@ -241,7 +244,7 @@ def train(
             print(
                 f"Perplexity = {round(perplexity, 2)}\nAccuracy   = {round(accuracy * 100, 2)}\n", flush=True
             )
-    return trainer.embeddings, trainer.parameters(), J, P, A
+    return trainer.network.parameters["embedding"].copy(), trainer.parameters(), J, P, A
 
 
 def predict(

@@ -1,26 +1,24 @@
-"""The names notebook's training step in the engine's layout, and what its functions share with it.
+"""The names notebook in the engine's layout: its weights, where each name ends, and the step that learns.
 
-Letters: T steps, B names in a batch, V characters, E embedding size, H hidden size.
+Letters: T steps, B names in a batch, V characters, E embedding size, H hidden size, N real targets.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
-from fastlstm.network.lstm import lstm_backward, lstm_forward
+from fastlstm.network.architecture import Architecture
+from fastlstm.network.model import Network
 from fastlstm.network.optim import Optimizer, OptimizerConfig
-from fastlstm.notebooks.cell import softmax
-
-EPSILON = 1e-6
-ROWS = ("igw", "fgw", "ggw", "ogw")  # the notebook's names in the order of the engine's rows
 
 Arrays = dict[str, np.ndarray]
+
+ROWS = ("igw", "fgw", "ggw", "ogw")  # the notebook's names in the order of the engine's rows
+EPSILON = 1e-6
 
 
 def fuse(parameters: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -32,97 +30,103 @@ def fuse(parameters: Mapping[str, np.ndarray]) -> np.ndarray:
 def split(W: np.ndarray) -> Arrays:
     """The notebook's four matrices from the engine's W."""
     H = len(W) // 4
-    return {
-        name: np.roll(part, -H, axis=1).T.copy() for name, part in zip(ROWS, W.reshape(4, H, -1), strict=True)
-    }
+    parts = dict(zip(ROWS, W.reshape(4, H, -1), strict=True))
+    return {name: np.roll(parts[name], -H, axis=1).T.copy() for name in ("fgw", "igw", "ogw", "ggw")}
 
 
-def real_targets(batch: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids (T+1, B) int32 of a batch's one-hot matrices, and each name's number of real targets (B,).
+def ids_of(batch: Sequence[np.ndarray]) -> np.ndarray:
+    """Ids (T+1, B) int32 of a batch's one-hot matrices."""
+    if len(batch) < 2:
+        raise FastLSTMError(f"a batch of {len(batch)} characters a name; there must be one to predict")
+    return np.stack([matrix.argmax(axis=1) for matrix in batch]).astype(np.int32)
 
-    A name's last real target is its first end mark; that is the character of which the padding is made.
+
+def end_mark(ids: np.ndarray) -> int:
+    """The character that pads names, ids (T+1, B) in columns; -1 where none does.
+
+    Nothing but itself follows it. That may be so by chance of a letter at the end of names that are not padded,
+    but a padded name has more of its mark.
     """
-    rows = np.stack(batch)
-    ids = rows.argmax(axis=2).astype(np.int32)
-    end = ids[-1, 0]
-    if len(ids) < 2 or (ids[-1] != end).any():
-        raise FastLSTMError("a batch must end with a column of end marks: pad names to the longest + 1")
-    return ids, 1 + (ids[1:] == end).argmax(axis=0)
+    followed = ids[:-1][ids[:-1] != ids[1:]]
+    marks = np.setdiff1d(ids[-1], followed)
+    if len(marks):
+        return int(max(marks, key=np.bincount(ids.ravel()).__getitem__))
+    if (ids[-2:] == ids[-1, 0]).all():
+        raise FastLSTMError("the character that pads the names also stands within them: pad with another")
+    return -1
 
 
-def real(lengths: np.ndarray, T: int) -> np.ndarray:
-    """(T, B): which targets count."""
-    return np.arange(T)[:, None] < lengths
+def lengths_of(ids: np.ndarray, mark: int) -> np.ndarray:
+    """Each name's number of real targets (B,): to its first end mark, or all if it fills its column."""
+    ends = ids[1:] == mark
+    return np.where(ends.any(axis=0), 1 + ends.argmax(axis=0), len(ends))
 
 
-def scores(p: np.ndarray, targets: np.ndarray, lengths: np.ndarray) -> tuple[float, float, float]:
-    """Perplexity, loss and accuracy of probabilities (T, B, V) for targets (T, B)."""
-    counted = real(lengths, len(p))
-    right = np.take_along_axis(p, targets[..., None], axis=2)[..., 0]
-    wrong = p.copy()
-    np.put_along_axis(wrong, targets[..., None], 0, axis=2)
-    log_p = np.log(right)
-    loss = -((log_p + np.log1p(-wrong).sum(axis=2)) * counted).sum() / len(lengths)
-    perplexity = np.exp(-(log_p * counted).sum(axis=0) / lengths).mean()
-    accuracy = ((p.argmax(axis=2) == targets) & counted).sum() / lengths.sum()
-    return float(perplexity), float(loss), float(accuracy)
+class Real(NamedTuple):
+    """The real targets of a batch, step by step: which of (T, B) they are, and each one's name and id (N,)."""
+
+    mask: np.ndarray
+    names: np.ndarray
+    targets: np.ndarray
 
 
-def errors(p: np.ndarray, targets: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Gradients (T, B, V) of the summed cross-entropy by the logits, zero in the padding."""
-    d = p.copy()
-    d[np.arange(len(p))[:, None], np.arange(len(lengths)), targets] -= 1
-    return d * real(lengths, len(p))[..., None]
+def real(ids: np.ndarray, mark: int) -> Real:
+    """The real targets of ids (T+1, B)."""
+    mask = np.arange(len(ids) - 1)[:, None] < lengths_of(ids, mark)
+    return Real(mask, np.nonzero(mask)[1], ids[1:][mask])
+
+
+def scores(
+    losses: np.ndarray, others: np.ndarray, hits: int, names: np.ndarray
+) -> tuple[float, float, float]:
+    """Perplexity, loss and accuracy, from each real target's cross-entropy (N,), the other characters' probabilities
+    (N, V), how many targets are the likeliest character, and the targets' names (N,)."""
+    lengths = np.bincount(names)
+    # A network may be quite sure of a wrong character: then both are infinite.
+    with np.errstate(divide="ignore", over="ignore"):
+        loss = (losses.sum() - np.log1p(-others).sum()) / len(lengths)
+        perplexity = np.exp(np.bincount(names, losses) / lengths).mean()
+    return float(perplexity), float(loss), hits / len(names)
 
 
 class Trainer:
-    """Weights, embeddings and moments in the engine's layout, and the step that moves them."""
+    """The network that learns, and the step that moves it."""
 
     def __init__(
-        self,
-        parameters: Mapping[str, np.ndarray],
-        embeddings: np.ndarray,
-        learning_rate: float,
-        beta1: float,
-        beta2: float,
+        self, parameters: Mapping[str, np.ndarray], embeddings: np.ndarray, beta1: float, beta2: float
     ) -> None:
-        W = fuse(parameters)
-        self.weights = Parameters({"W": W.shape, "head": parameters["how"].T.shape}, W.dtype)
-        self.weights["W"][...], self.weights["head"][...] = W, parameters["how"].T
-        self.gradients = self.weights.like()
-        self.embeddings, self.learning_rate = embeddings, learning_rate
-        self.optimizer = Optimizer(self.weights, OptimizerConfig("adam", beta1=beta1, beta2=beta2))
+        H, V = parameters["how"].shape
+        dtype = parameters["how"].dtype.name
+        self.network = Network(Architecture(V, H, embeddings.shape[1], forget_bias=0.0, dtype=dtype))
+        mine = self.network.parameters
+        mine["lstm.0.W"][...], mine["head.W"][...] = fuse(parameters), parameters["how"].T
+        mine["embedding"][...] = embeddings
+        config = OptimizerConfig("adam", beta1=beta1, beta2=beta2, epsilon=EPSILON, bias_correction=False)
+        # The notebook's embeddings know no moments, and biases it has none.
+        apart = {"embedding": OptimizerConfig("sgd"), "lstm.0.b": None, "head.b": None}
+        self.optimizer = Optimizer(mine, config, apart=apart)
 
     def parameters(self) -> Arrays:
         """The notebook's dictionary."""
-        parts = split(self.weights["W"])
-        return {name: parts[name] for name in ("fgw", "igw", "ogw", "ggw")} | {
-            "how": self.weights["head"].T.copy()
-        }
+        mine = self.network.parameters
+        return split(mine["lstm.0.W"]) | {"how": mine["head.W"].T.copy()}
 
-    def step(self, ids: np.ndarray, lengths: np.ndarray) -> tuple[float, float, float]:
+    def step(self, ids: np.ndarray, mark: int, learning_rate: float) -> tuple[float, float, float]:
         """One update from ids (T+1, B); perplexity, loss and accuracy before it."""
-        W, head = self.weights["W"], self.weights["head"]
-        H, B = len(W) // 4, len(lengths)
-        ids, targets = ids[: lengths.max()], ids[1 : lengths.max() + 1]
-        # Embedding and input weights in one product: a table with a column for each character.
-        fused = np.concatenate([W[:, :H], W[:, H:] @ self.embeddings.T], axis=1)
-        out, _, cache = lstm_forward(ids, fused, lengths=lengths)
-        p = softmax(out @ head.T)
-        d = errors(p, targets, lengths) / W.dtype.type(B)
-        layer = lstm_backward(d @ head, cache).W
-        g = self.gradients
-        g["W"][:, :H] = layer[:, :H]
-        g["W"][:, H:] = layer[:, H:] @ self.embeddings
-        g["head"][...] = d.reshape(-1, len(head)).T @ out.reshape(-1, H)
-        d_embeddings = layer[:, H:].T @ W[:, H:]
-        self._update()
-        self.embeddings = self.embeddings - self.learning_rate * d_embeddings
-        return scores(p, targets, lengths)
-
-    def _update(self) -> None:
-        """Adam as the notebook has it: the optimiser's bias correction is undone in its rate and ε."""
-        t, config = self.optimizer.steps + 1, self.optimizer.config
-        correction = math.sqrt(1 - config.beta2**t)
-        self.optimizer.config = replace(config, epsilon=EPSILON / correction)
-        self.optimizer.update(self.gradients, self.learning_rate * (1 - config.beta1**t) / correction)
+        lengths = lengths_of(ids, mark)
+        order = np.argsort(-lengths, kind="stable")
+        ids, lengths = ids[: lengths.max() + 1, order], lengths[order]
+        B = len(lengths)
+        metrics, _ = self.network.step(
+            ids[:-1], ids[1:], self.optimizer, learning_rate, lengths, final=False, divisor=B
+        )
+        if not np.isfinite(metrics.loss):
+            raise FastLSTMError(
+                f"training diverged at step {self.optimizer.steps}: try a smaller learning_rate"
+            )
+        # What the program leaves of a target's logits is (probabilities − one-hot) / B.
+        losses, others = self.network.per_target()
+        _, names, targets = real(ids, mark)
+        others = others * float(B)
+        others[np.arange(len(others)), targets] = 0
+        return scores(losses, others, metrics.correct, names)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from fastlstm.data.files import replacing
 from fastlstm.data.names import read_names
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
-from fastlstm.network.lstm import lstm_backward, lstm_forward
+from fastlstm.network.lstm import lstm_forward
 from fastlstm.network.model import Network
 from fastlstm.network.optim import Optimizer
 from fastlstm.notebooks import kaggle, names, walkthrough, zoo_a, zoo_b
@@ -38,7 +38,7 @@ def soliloquy(notebook: str, *, epochs: int = 1000, dtype: str = "float64", seed
     char_to_idx = {c: n for n, c in enumerate(sorted(set(data)))}
     inputs, labels = data[:-1], data[1:]
     print(f"Data size: {len(data)}, Char Size: {size}")
-    _compile(lambda: _one_network_step(dtype))
+    _compile(dtype)
     begin = time.perf_counter()
     lstm: SoliloquyLSTM
     if notebook == "walkthrough":
@@ -73,7 +73,7 @@ def shakespeare(
     """kaggle: a text in windows of 28, hidden 1000, until the smooth loss is 46; Ctrl-C ends it earlier."""
     generator = kaggle.DataGenerator(path, 28)
     lstm = kaggle.LSTM(1000, generator.vocab_size, 28, 1e-3, dtype=dtype, rng=np.random.RandomState(seed))
-    _compile(lambda: _one_network_step(dtype))
+    _compile(dtype)
     begin = time.perf_counter()
     try:
         lstm.train(generator, max_iterations=iterations)
@@ -122,9 +122,9 @@ def name_generator(
         for n in range(0, len(data) - 19, 20)
     ]
     rng = np.random.RandomState(seed)
-    _compile(lambda: _one_array_step(dtype))
+    _compile(dtype)
     begin = time.perf_counter()
-    embeddings, parameters, J, P, A = names.train(batches, iters=steps, vocab=vocab, dtype=dtype, rng=rng)
+    embeddings, parameters, J, P, A = names.train(batches, iters=steps, dtype=dtype, rng=rng)
     seconds = time.perf_counter() - begin
     print(*names.predict(parameters, embeddings, dict(enumerate(vocab)), len(vocab), rng=rng), sep="\n")
     each = 1000 * seconds / max(steps, 1)
@@ -165,23 +165,12 @@ def _compare(seconds: float, work: str, note: str, reported: float) -> None:
     print(f"{work} in {seconds:.2f} s; {note}: {reported / seconds:.0f} times as fast.")
 
 
-def _compile(step: Callable[[], Any]) -> None:
+def _compile(dtype: str) -> None:
     """Compile before the clock starts, and say how long it took where the cache was cold."""
     begin = time.perf_counter()
-    step()
+    network, ids = Network(Architecture(2, hidden=4, embedding=0, dtype=dtype)), np.zeros((2, 1), np.int32)
+    network.step(ids, ids, Optimizer(network.parameters), 0.0)
+    lstm_forward(ids, np.zeros((16, 6), dtype))
     seconds = time.perf_counter() - begin
     if seconds > 2:
         print(f"Compiled in {seconds:.0f} s; the next run takes this from the cache.")
-
-
-def _one_network_step(dtype: str) -> None:
-    network = Network(Architecture(2, hidden=4, embedding=0, dtype=dtype))
-    ids = np.zeros((2, 1), np.int32)
-    network.step(ids, ids, Optimizer(network.parameters), 0.0)
-    _one_array_step(dtype)
-
-
-def _one_array_step(dtype: str) -> None:
-    W = np.zeros((16, 6), dtype)
-    out, _, cache = lstm_forward(np.zeros((2, 1), np.int32), W)
-    lstm_backward(out, cache)

@@ -16,25 +16,22 @@ import numpy as np
 from fastlstm.errors import FastLSTMError
 from fastlstm.notebooks.cell import Bias, Weight
 from fastlstm.notebooks.characters import column_rows, encode, one_hot_columns, one_hot_ids
-from fastlstm.notebooks.soliloquy import PerStep, SoliloquyLSTM, xavier
+from fastlstm.notebooks.soliloquy import PerStep, SoliloquyLSTM
 
 
 class LSTM(SoliloquyLSTM):
-    """The walkthrough's class: whole-text gradients, summed, clipped to ±1, subtracted at `learning_rate`.
-
-    `wf bf wi bi wc bc wo bo wy by` are views of the fused weights, as in `zoo_a.LSTM`; weights and biases
-    start Xavier uniform. `dtype` is float64 or float32; `rng` is where draws come from, else NumPy's global
-    generator.
+    """The walkthrough's class: the learning rate comes before the epochs, the vocabulary with each call, and biases
+    start at random like weights.
 
     Different from the notebook, which diverges: the sigmoid is a sigmoid (it clipped its input to ≥ 1e-5),
     step 0 takes part in the backward pass, the candidate's error reaches h_{t−1}, and the clip has an effect.
-    The per-step dictionaries are read-only records, and `losses` holds each epoch's mean cross-entropy.
     """
 
-    wf, wi, wc, wo, wy = (Weight(gate) for gate in "ficoy")
-    bf, bi, bc, bo, by = (Bias(gate) for gate in "ficoy")
-    concatenated_input, hidden_state, cell_state = PerStep("concat"), PerStep("hidden"), PerStep("cells")
-    forget_gate, input_gate, intermediate_cell_state, output_gate = (PerStep(gate) for gate in "fico")
+    wf, wi, wc, wo, wy = map(Weight, "ficoy")
+    bf, bi, bc, bo, by = map(Bias, "ficoy")
+    concatenated_input, hidden_state, cell_state = map(PerStep, ("concat", "hidden", "cells"))
+    forget_gate, input_gate, intermediate_cell_state, output_gate = map(PerStep, "fico")
+    random_biases, reads_global = True, False
 
     def __init__(
         self,
@@ -43,17 +40,9 @@ class LSTM(SoliloquyLSTM):
         output_size: int,
         learning_rate: float,
         num_epochs: int,
-        *,
-        dtype: str = "float64",
-        rng: Any = None,
+        **named: Any,
     ) -> None:
-        sizes = (input_size, hidden_size, output_size)
-        super().__init__(sizes, num_epochs, learning_rate, None, dtype, rng, read_main=False)
-        self._draw((Weight, Bias), xavier(self._rng))
-
-    def reset(self) -> None:
-        """Forget the last forward pass: the dictionaries are empty, but for the zero states at step -1."""
-        self._trace = None
+        super().__init__(input_size, hidden_size, output_size, num_epochs, learning_rate, **named)
 
     def backward(self, errors: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> None:
         """Update every weight from columns of `errors`, softmax − onehot(label), of `forward`'s `outputs`."""

@@ -135,6 +135,11 @@ def transpose(code: Code, block: Any, source: Any, source_row: Any, block_row: A
         code.store(Vector(code, value), block, builder.mul(block_row, code.index(j)))
 
 
+# Rows of a panel between what `fold` reads and what it asks for: it goes through too many panels at a time for the CPU to
+# see that it goes through each in order.
+AHEAD = 16
+
+
 def fold_rows(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors: Any, width: Any, count: Any,
               rows: int) -> None:  # fmt: skip
     """`fold` for so many rows of the panels."""
@@ -149,6 +154,8 @@ def fold_rows(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors
                 code.at(of_gate[1], code.times(n, code.target.line)),
             )
             line = [code.load(units, v * code.lanes) for v in range(vectors)]
+            for row in range(rows):
+                code.prefetch(here, (AHEAD + row) * code.target.line)
             return [
                 line[i % vectors].muladd(code.load(here, i * code.lanes), total)
                 for i, total in enumerate(totals)

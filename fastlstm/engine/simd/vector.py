@@ -137,6 +137,12 @@ class Code:
     def broadcast(self, pointer: Any, offset: Any = 0) -> Vector:
         return self.splat(self.builder.load(self.at(pointer, offset), typ=self.real, align=self.bits // 8))
 
+    def prefetch(self, pointer: Any, offset: Any) -> None:
+        """Ask for an element's cache line to come as far as the L2 cache; it may lie past the end of what there is."""
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, *[ir.IntType(32)] * 3])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, "llvm.prefetch.p0")
+        self.builder.call(function, [self.at(pointer, offset), *(ir.IntType(32)(n) for n in (0, 2, 1))])
+
     def call(self, name: str, *arguments: Vector) -> Vector:
         """An LLVM intrinsic over whole vectors, declared by its mangled name."""
         full = f"{name}.v{self.lanes}f{self.bits}"
