@@ -19,7 +19,6 @@ from fastlstm.training.model_file import (
     FORMAT_VERSION,
     METADATA_KEY,
     load_arrays,
-    load_facts,
     load_model,
     save_model,
 )
@@ -79,7 +78,7 @@ def test_same_contents_same_bytes_and_one_sorted_metadata_key(tmp_path):
 def test_a_folder_is_read_as_its_model(tmp_path):
     write(tmp_path / "model.safetensors")
     assert load_model(tmp_path).extra == {"step": 7}
-    assert load_facts(tmp_path / "model.safetensors")["kind"] == "names"
+    assert load_arrays(tmp_path / "model.safetensors")[1]["kind"] == "names"
 
 
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ ORDER = {
     "engine": "memory signals compiled simd kernels cores workers parameters arena layout sequence positions",
     "network": "reference architecture lstm optim program model",
     "data": "files encodings reading dialects tables columns vocabulary encoded names texts opening novelty batching feeds",
-    "training": "schedules defaults options folders building evaluation budget model_file session plots runs",
+    "training": "schedules defaults options folders building evaluation budget stored model_file session checkpoint plots runs",
     "generation": "stream request drawing sampling scoring report",
     "charlm": "",
     "notebooks": "cell characters soliloquy zoo_a zoo_b walkthrough kaggle names_training names recipes",

@@ -20,7 +20,7 @@ from fastlstm.network.model import Metrics, Network
 from fastlstm.training import runs
 from fastlstm.training.evaluation import evaluate_held_out
 from fastlstm.training.folders import COLUMNS, cut, new_folder
-from fastlstm.training.model_file import load_arrays, load_facts, load_model
+from fastlstm.training.model_file import load_arrays, load_model
 from fastlstm.training.options import Options
 from fastlstm.training.plots import draw_runs, read_metrics
 from fastlstm.training.runs import Run
@@ -292,7 +292,7 @@ def test_weights_gone_bad_unnoticed_are_not_written(tmp_path, data):
 
 def test_checkpoints_come_by_steps_and_by_time(tmp_path, data, monkeypatch):
     def saved(folder):
-        return load_facts(folder / "checkpoint.safetensors")["position"]["step"]
+        return load_arrays(folder / "checkpoint.safetensors")[1]["position"]["step"]
 
     run = create(data, tmp_path / "steps", checkpoint_every=4, validation=0)
     with run:

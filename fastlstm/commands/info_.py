@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from fastlstm.errors import FastLSTMError, printable
+
+if TYPE_CHECKING:
+    from fastlstm.data.vocabulary import Vocabulary
+    from fastlstm.network.architecture import Architecture
+    from fastlstm.training.checkpoint import Checkpoint
 
 
 @click.command("info")
@@ -20,28 +27,29 @@ def command(run: str, as_json: bool) -> None:
     fastlstm info runs/names-1
     fastlstm info names.safetensors --json
     """
+    from fastlstm.training.checkpoint import checkpoint_of
     from fastlstm.training.folders import CHECKPOINT, MODEL
-    from fastlstm.training.model_file import load_facts
+    from fastlstm.training.model_file import fitting, load_arrays
 
     path = Path(run)
     files = [path / MODEL, path / CHECKPOINT] if path.is_dir() else [path]
-    facts = {file.name: load_facts(file) for file in files if file.exists() or not path.is_dir()}
-    if not facts:
-        from fastlstm.errors import FastLSTMError
-
+    contents = {file: load_arrays(file) for file in files if file.exists() or not path.is_dir()}
+    if not contents:
         raise FastLSTMError(f"{run} is no run: it holds neither {MODEL} nor {CHECKPOINT}")
+    lines: list[tuple[str, str]] = []
+    for file, (arrays, facts) in contents.items():
+        checkpoint = checkpoint_of(file, arrays, facts) if "position" in facts else None
+        lines = lines or _model(*((checkpoint and checkpoint.model) or fitting(file, arrays, facts)), facts)
+        lines += _trained(run, checkpoint) if checkpoint else _kept(facts.get("extra", {}))
     if as_json:
-        click.echo(json.dumps(facts, indent=1, ensure_ascii=False, sort_keys=True))
+        everything = {file.name: facts for file, (_, facts) in contents.items()}
+        click.echo(json.dumps(everything, indent=1, ensure_ascii=False, sort_keys=True))
         return
-    first = next(iter(facts))
-    for label, value in [*_model(first, facts[first]), *_progress(run, facts)]:
+    for label, value in lines:
         click.echo(f"{label + ':':<12} {value}")
 
 
-def _model(file: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
-    from fastlstm.training.model_file import described
-
-    a, vocabulary = described(file, facts)
+def _model(a: Architecture, vocabulary: Vocabulary, facts: dict[str, Any]) -> list[tuple[str, str]]:
     parameters = sum(math.prod(shape) for shape in a.shapes().values())
     known = "".join(c if c.isprintable() else repr(c)[1:-1] for c in vocabulary.characters)
     lines = [
@@ -59,25 +67,22 @@ def _model(file: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
     return lines + ([("with", ", ".join(extras))] if extras else [])
 
 
-def _progress(run: str, facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """What is known of the training: the model's step and scores, and how far the run has come."""
+def _kept(extra: dict[str, Any]) -> list[tuple[str, str]]:
+    """Where in its training a model is from, and what it scored there."""
     from fastlstm.commands.progress import sentence
-    from fastlstm.training.evaluation import Scores
+    from fastlstm.training.stored import scores_of
 
-    lines = []
-    for stored in facts.values():
-        extra = stored.get("extra", {})
-        if extra.get("step"):
-            lines.append(("model", f"of step {extra['step']:,}"))
-        if extra.get("validation"):
-            lines.append(("held out", sentence(Scores(**extra["validation"]))))
-        if "position" in stored:
-            position, total = stored["position"], stored["total_steps"]
-            done = position["stopped"] or position["step"] >= total
-            lines.append(("data", stored["data"]["source"] or "embedded names"))
-            lines.append(
-                ("trained", f"{position['step']:,} of {total:,} steps in {position['seconds']:,.0f} s")
-            )
-            if not done:
-                lines.append(("go on with", f"fastlstm train --resume {run}"))
-    return lines
+    lines = [("model", f"of step {extra['step']:,}")] if extra.get("step") else []
+    scores = scores_of(extra.get("validation"))
+    return lines + ([("held out", sentence(scores))] if scores else [])
+
+
+def _trained(run: str, checkpoint: Checkpoint) -> list[tuple[str, str]]:
+    """How far a run has come."""
+    position, total = checkpoint.position, checkpoint.total
+    lines = [
+        ("data", printable(checkpoint.source or "embedded names")),
+        ("trained", f"{position.step:,} of {total:,} steps in {position.seconds:,.0f} s"),
+    ]
+    done = position.stopped or position.step >= total
+    return lines + ([] if done else [("go on with", f"fastlstm train --resume {run}")])

@@ -12,6 +12,15 @@ import numpy as np
 
 from fastlstm.errors import FastLSTMError
 
+WIDEST, DEEPEST = 2**16, 2**10
+# The least and the most of each size; a vocabulary has at most every code point and a boundary.
+LIMITS = {
+    "vocabulary": (1, 0x110001),
+    "hidden": (1, WIDEST),
+    "embedding": (0, WIDEST),
+    "layers": (1, DEEPEST),
+}
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -36,10 +45,9 @@ class Architecture:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        least = {"vocabulary": 1, "hidden": 1, "embedding": 0, "layers": 1}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least {low}")
+        for name, (low, high) in LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be from {low:,} to {high:,}")
         for name in ("dropout", "embedding_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
@@ -54,7 +62,7 @@ class Architecture:
                 "embedding_dropout with embedding 0: one-hot inputs have no embedding to drop"
             )
         object.__setattr__(self, "conditions", tuple(self.conditions))
-        if not all(isinstance(count, int) and count >= 1 for count in self.conditions):
+        if not all(isinstance(count, int) and 1 <= count <= WIDEST for count in self.conditions):
             raise FastLSTMError(f"conditions are {self.conditions}; each column needs at least 1 value")
 
     @property

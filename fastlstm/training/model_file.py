@@ -2,15 +2,16 @@
 
 A file holds named arrays and, under the key `fastlstm`, one JSON object with sorted keys: the format's
 version, the architecture, the vocabulary, the kind ("names" or "text"), the preprocessing that prefixes and
-evaluation data go through, and `extra`, what else its writer keeps. The same contents give the same bytes.
+evaluation data go through, and `extra`, what else its writer keeps. `checksums` has a CRC-32 of each array and, under
+the empty name, of the other facts; files from before have none. The same contents give the same bytes.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +19,10 @@ import numpy as np
 
 from fastlstm.data.files import write_atomically
 from fastlstm.data.vocabulary import Vocabulary
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, printable
 from fastlstm.network.architecture import Architecture
 from fastlstm.network.model import Network
+from fastlstm.training.stored import described, is_whole
 
 FORMAT_VERSION = 1
 METADATA_KEY = "fastlstm"
@@ -42,41 +44,60 @@ def save_arrays(
     """Write named arrays and JSON-able facts as one file; refuses, with FastLSTMError, NaN and infinities."""
     from safetensors.numpy import save
 
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise FastLSTMError(f"{name} holds NaN or infinite numbers; {path} was not written")
-    text = json.dumps({"format_version": FORMAT_VERSION, **facts}, sort_keys=True, ensure_ascii=False)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    check_finite(path, contiguous, "was not written")
+    facts = {"format_version": FORMAT_VERSION, **facts}
+    text = _text({**facts, "checksums": checksums(contiguous, facts)})
     write_atomically(path, save(contiguous, {METADATA_KEY: text}))
+
+
+def _text(facts: Mapping[str, Any]) -> str:
+    return json.dumps(facts, sort_keys=True, ensure_ascii=False)
+
+
+def checksums(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, int]:
+    """CRC-32 of each contiguous array's bytes and, under the empty name, of the facts."""
+    sums = {name: zlib.crc32(array.tobytes()) for name, array in arrays.items()}
+    return {"": zlib.crc32(_text(facts).encode("utf-8", "surrogatepass")), **sums}
+
+
+def check_finite(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], what: str) -> None:
+    """Raise FastLSTMError for an array with NaN or infinite numbers."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise FastLSTMError(f"{name} holds NaN or infinite numbers; {path} {what}")
 
 
 def load_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read what `save_arrays` wrote: the arrays, owned by the caller, and the facts.
 
-    Raises FastLSTMError for a missing, truncated or foreign file and for one of a newer format.
+    Raises FastLSTMError for a missing, truncated or foreign file, for one of a newer format, and for a damaged one,
+    saying which array is.
     """
-    with _opened(path) as (file, facts):
-        return {name: np.array(file.get_tensor(name)) for name in file.keys()}, facts  # noqa: SIM118
-
-
-def load_facts(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The facts of a file alone; raises what `load_arrays` raises."""
-    with _opened(path) as (_, facts):
-        return facts
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, dict[str, Any]]]:
     from safetensors import SafetensorError, safe_open
 
     if not os.path.isfile(path):
         raise FastLSTMError(f"{path}: there is no such file")
     try:
         with safe_open(path, framework="np") as file:
-            yield file, _parsed(path, (file.metadata() or {}).get(METADATA_KEY))
+            facts = _parsed(path, (file.metadata() or {}).get(METADATA_KEY))
+            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        why = str(error).splitlines()[0]
+        why = printable(str(error).splitlines()[0])
         raise FastLSTMError(f"{path} is truncated or no safetensors file ({why})") from None
+    except TypeError:
+        raise FastLSTMError(f"{path} holds arrays of a type that no model has; it is damaged") from None
+    kept = facts.pop("checksums", None)
+    if kept is not None:
+        found = checksums(arrays, facts)
+        for name in sorted({*found, *kept} if isinstance(kept, dict) else found):
+            if not isinstance(kept, dict) or found.get(name) != kept.get(name):
+                what = f"{printable(name)} is" if name else "its description is"
+                raise FastLSTMError(
+                    f"{path}: {what} damaged, its checksum is another; take a copy of the file"
+                )
+    check_finite(path, arrays, "is damaged, or its training diverged")
+    return arrays, facts
 
 
 def _parsed(path: str | os.PathLike[str], text: str | None) -> dict[str, Any]:
@@ -85,9 +106,11 @@ def _parsed(path: str | os.PathLike[str], text: str | None) -> dict[str, Any]:
         raise FastLSTMError(f"{path} is safetensors, but not of fastlstm; see `fastlstm import --help`")
     try:
         facts = json.loads(text)
-        version = int(facts["format_version"])
-    except (ValueError, TypeError, KeyError):
-        raise FastLSTMError(f"{path}: its metadata cannot be read; the file is damaged") from None
+    except (ValueError, RecursionError):
+        facts = None
+    if not isinstance(facts, dict) or not is_whole(facts.get("format_version")):
+        raise FastLSTMError(f"{path}: its metadata cannot be read; the file is damaged")
+    version = facts["format_version"]
     if version > FORMAT_VERSION:
         raise FastLSTMError(
             f"{path} has format version {version}, and this fastlstm reads up to {FORMAT_VERSION}: upgrade it"
@@ -111,31 +134,19 @@ def build_model(
     path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
 ) -> Model:
     """The model described by `facts` with the weights in `arrays`; `path` is for the error texts alone."""
-    architecture, vocabulary = described(path, facts)
-    check_arrays(path, arrays, architecture.shapes(), architecture.dtype)
+    architecture, vocabulary = fitting(path, arrays, facts)
     network = Network(architecture)
     for name, view in network.parameters.items():
         view[...] = arrays[name]
     return Model(network, vocabulary, facts["kind"], facts["preprocessing"], facts.get("extra", {}))
 
 
-def described(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> tuple[Architecture, Vocabulary]:
-    """The architecture and the vocabulary in a file's facts; FastLSTMError where they are damaged."""
-    try:
-        architecture = Architecture(**facts["architecture"])
-        vocabulary = Vocabulary.from_dict(facts["vocabulary"])
-        architecture.shapes()
-        sound = facts["kind"] in ("names", "text") and isinstance(facts["preprocessing"], dict)
-    except FastLSTMError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise FastLSTMError(f"{path}: its description of the model is damaged ({error!r})") from None
-    if not sound:
-        raise FastLSTMError(f"{path}: its description of the model is damaged (kind or preprocessing)")
-    if vocabulary.size != architecture.vocabulary:
-        raise FastLSTMError(
-            f"{path}: the vocabulary has {vocabulary.size} entries, the network {architecture.vocabulary}"
-        )
+def fitting(
+    path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]
+) -> tuple[Architecture, Vocabulary]:
+    """The architecture and the vocabulary in a file's facts, whose parameters `arrays` are; FastLSTMError if not."""
+    architecture, vocabulary = described(path, facts)
+    check_arrays(path, arrays, architecture.shapes(), architecture.dtype)
     return architecture, vocabulary
 
 
@@ -151,7 +162,7 @@ def check_arrays(
         needed = f"{dtype} {shapes[name]}" if name in shapes else "no such array"
         if found != needed:
             raise FastLSTMError(
-                f"{path}: {name} is {found}, but the model needs {needed}: it is of another model"
+                f"{path}: {printable(name)} is {found}, but the model needs {needed}: it is of another model"
             )
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any
 
-import numpy as np
-
 from fastlstm import __version__
 from fastlstm.data.feeds import NameFeed
 from fastlstm.data.files import write_atomically
@@ -19,9 +17,9 @@ from fastlstm.data.names import Names
 from fastlstm.data.novelty import NameIndex, write_index
 from fastlstm.data.opening import open_data
 from fastlstm.data.texts import Text
-from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
+from fastlstm.training.checkpoint import load_checkpoint
 from fastlstm.training.folders import (
     CHECKPOINT,
     CONFIG,
@@ -34,8 +32,7 @@ from fastlstm.training.folders import (
     ids_file,
     lock,
 )
-from fastlstm.training.model_file import load_arrays, load_model, model_facts, save_arrays
-from fastlstm.training.options import Options
+from fastlstm.training.model_file import load_model, model_facts, save_arrays
 from fastlstm.training.session import Diverged, Record, Session, train
 
 
@@ -83,8 +80,7 @@ class Run:
             raise FastLSTMError(f"{path} holds no {CHECKPOINT}; there is no run to go on with")
         held = lock(folder)
         try:
-            arrays, facts = load_arrays(folder / CHECKPOINT)
-            session, origin = _session(folder, arrays, facts, given or {}, source, data)
+            session, origin = _session(folder, given or {}, source, data)
             for left in folder.glob(".*.tmp"):
                 left.unlink()
             run = cls(folder, session, origin, held)
@@ -231,42 +227,32 @@ def _row(record: Record) -> str:
 
 def _session(
     folder: Path,
-    arrays: Mapping[str, np.ndarray],
-    facts: Mapping[str, Any],
     given: Mapping[str, Any],
     source: str | None,
     data: Names | Text | None,
 ) -> tuple[Session, str | None]:
-    """The session of a checkpoint, and where its data come from."""
-    path = folder / CHECKPOINT
-    try:
-        stored = Options.from_dict(facts["options"])
-        digest, origin = facts["data"]["digest"], facts["data"]["source"]
-        vocabulary, total = Vocabulary.from_dict(facts["vocabulary"]), int(facts["total_steps"])
-        step = int(facts["position"]["step"])
-    except FastLSTMError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise FastLSTMError(f"{path} is no checkpoint, or a damaged one ({error!r})") from None
-    options = stored.changed(given)
+    """The session of a run's checkpoint, and where its data come from."""
+    stored = load_checkpoint(folder / CHECKPOINT)
+    options, origin = stored.options.changed(given), stored.source
     if data is None:
         if origin == "-" and source is None:
             raise FastLSTMError(f"the data of {folder} did not come from a file; give them again to go on")
         origin = origin if source is None else _absolute(source)
         data = open_data(origin, keep=ids_file(origin, options, folder), **options.reading)
-    if data.digest() != digest:
+    if data.digest() != stored.digest:
         raise FastLSTMError(
             f"{data.source} is not what {folder} was trained on: changed since, or other data"
         )
-    lengthened = (options.epochs, options.steps) != (stored.epochs, stored.steps)
-    session = Session(data, options, vocabulary, total=None if lengthened else total)
+    lengthened = (options.epochs, options.steps) != (stored.options.epochs, stored.options.steps)
+    total, step = None if lengthened else stored.total, stored.position.step
+    session = Session(data, options, stored.model[1], total=total)
     if session.total < step:
         raise FastLSTMError(f"{folder} has done {step:,} steps already, and {session.total:,} are asked for")
-    session.restore(path, arrays, facts)
+    session.restore(stored.path, stored.arrays, stored.position)
     if lengthened:
         session.position.stopped = False
     if (folder / MODEL).is_file():
         model = load_model(folder)
-        if model.network.architecture != session.network.architecture or model.vocabulary != vocabulary:
+        if (model.network.architecture, model.vocabulary) != stored.model:
             raise FastLSTMError(f"{folder}: {MODEL} and {CHECKPOINT} are of different models; move one away")
     return session, origin

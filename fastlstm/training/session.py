@@ -27,6 +27,7 @@ from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out
 from fastlstm.training.model_file import check_arrays
 from fastlstm.training.options import Options
 
+PARAMETERS = "parameters."  # how the names of a snapshot's parameters begin
 SMOOTHING = 0.02  # weight of the newest batch in the smoothed loss
 
 
@@ -185,19 +186,19 @@ class Session:
 
     def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """The arrays and the JSON-able facts from which `restore` goes on; the arrays are views."""
-        parts = {"parameters": self.network.parameters, **self.optimizer.moments}
-        arrays = {f"{part}.{name}": view for part, buffer in parts.items() for name, view in buffer.items()}
+        parts = {PARAMETERS: self.network.parameters}
+        parts |= {f"{name}.": moments for name, moments in self.optimizer.moments.items()}
+        arrays = {part + name: view for part, buffer in parts.items() for name, view in buffer.items()}
         if self.state is not None:
             arrays |= {"state.h": self.state.h, "state.c": self.state.c}
         return arrays, {"position": asdict(self.position), "total_steps": self.total}
 
-    def restore(self, path: Any, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-        """Take over a snapshot; FastLSTMError, with nothing changed, if it is another model's."""
+    def restore(self, path: Any, arrays: Mapping[str, np.ndarray], position: Position) -> None:
+        """Take over a snapshot; FastLSTMError, with nothing changed, if it is another model's or damaged."""
         try:
-            position = Position(**facts["position"])
-            position.best = Scores(*position.best) if position.best else None
-        except (KeyError, TypeError) as error:
-            raise FastLSTMError(f"{path}: its position is damaged ({error!r})") from None
+            self._check(position)
+        except FastLSTMError as error:
+            raise FastLSTMError(f"{path}: its position is damaged: {error}") from None
         mine, _ = self.snapshot()
         shapes = {name: array.shape for name, array in mine.items()}
         if self.feed.carried and position.batch:
@@ -209,6 +210,17 @@ class Session:
         self.state = State(arrays["state.h"], arrays["state.c"]) if "state.h" in arrays else None
         self.position = position
         self.optimizer.steps = position.step
+
+    def _check(self, position: Position) -> None:
+        """Raise FastLSTMError for a position that this run cannot have come to."""
+        p, an_epoch = position, self.feed.steps_per_epoch
+        for name in ("step", "steps", "correct", "count", "best_step", "worse"):
+            if not 0 <= getattr(p, name) <= max(p.step, p.count):
+                raise FastLSTMError(f"{name} is {getattr(p, name)}")
+        if (p.epoch, p.batch) != divmod(p.step, an_epoch):
+            raise FastLSTMError(
+                f"step {p.step} is not batch {p.batch} of epoch {p.epoch}, where epochs have {an_epoch} steps"
+            )
 
 
 def train(session: Session) -> Iterator[Record]:

@@ -1,0 +1,57 @@
+"""What a run goes on from: all that its checkpoint says, checked as far as that can be done without its data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.errors import FastLSTMError
+from fastlstm.network.architecture import Architecture
+from fastlstm.training.model_file import fitting, load_arrays
+from fastlstm.training.options import Options
+from fastlstm.training.session import PARAMETERS, Position
+from fastlstm.training.stored import checked, fields_of, scores_of, section
+
+
+class Checkpoint(NamedTuple):
+    """A run between two steps."""
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    model: tuple[Architecture, Vocabulary]
+    options: Options
+    digest: str  # of the data
+    source: str | None  # where they came from: a path, None for the embedded names, "-" for nowhere
+    total: int  # steps
+    position: Position
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in a file; FastLSTMError says what is wrong with it."""
+    return checkpoint_of(path, *load_arrays(path))
+
+
+def checkpoint_of(path: Path, arrays: dict[str, np.ndarray], facts: Mapping[str, Any]) -> Checkpoint:
+    """The checkpoint with these arrays and facts, from the file `path`."""
+    own = {name.removeprefix(PARAMETERS): a for name, a in arrays.items() if name.startswith(PARAMETERS)}
+    model = fitting(path, own, facts)
+    try:
+        data = section(facts, "data")
+        position = Position(**fields_of(Position, section(facts, "position")))
+        position.best = scores_of(position.best)
+        return Checkpoint(
+            path,
+            arrays,
+            model,
+            Options.from_dict(section(facts, "options")),
+            checked("digest", data.get("digest"), "str"),
+            checked("source", data.get("source"), "str | None"),
+            checked("total_steps", facts.get("total_steps"), "int"),
+            position,
+        )
+    except FastLSTMError as error:
+        raise FastLSTMError(f"{path} is no checkpoint, or a damaged one: {error}") from None
