@@ -18,7 +18,7 @@ LONGEST = 300  # lines
 ORDER = {
     "errors": "",
     "engine": "memory signals compiled simd kernels cores workers parameters arena layout sequence positions",
-    "network": "reference architecture lstm optim program model",
+    "network": "limits reference architecture lstm optim program model",
     "data": "files encodings reading dialects tables columns vocabulary encoded names texts opening novelty batching feeds",
     "training": "schedules defaults options folders building evaluation budget stored model_file session checkpoint plots runs",
     "generation": "stream request drawing sampling scoring report",

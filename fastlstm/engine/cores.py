@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+MOST_THREADS = 2**10
 CPUS = Path("/sys/devices/system/cpu")
 
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fastlstm.engine.cores import available_cores
+from fastlstm.engine.cores import MOST_THREADS, available_cores
 from fastlstm.engine.kernels.tickets import close, new_bell, new_board
 from fastlstm.errors import FastLSTMError
 
@@ -147,6 +147,6 @@ def checked(value: int | str, name: str) -> int:
         count = int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
         count = 0
-    if count < 1:
-        raise FastLSTMError(f"{name} is {value!r}; it must be a whole number of at least 1")
+    if not 1 <= count <= MOST_THREADS:
+        raise FastLSTMError(f"{name} is {value!r}; it must be a whole number from 1 to {MOST_THREADS:,}")
     return count

@@ -9,9 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm.errors import FastLSTMError
+from fastlstm.engine.cores import MOST_THREADS
+from fastlstm.errors import FastLSTMError, quoted
 
 DEFAULT_LENGTH = 1000  # characters of a text
+MOST = 2**40  # sequences of a prefix, and characters of a text
+LONGEST = 2**20  # characters of a name
 DEFAULT_ROOM = 100  # characters of a name past its prefix and its least length
 
 
@@ -55,17 +58,22 @@ class Request:
     batch_size: int = 16384
 
     def __post_init__(self) -> None:
-        for name, low in (("n", 1), ("tries", 1), ("batch_size", 1)):
-            whole(name, getattr(self, name), low)
-        for name, low in (("top_k", 1), ("min_length", 0), ("max_length", 1), ("length", 1), ("threads", 1)):
+        for name in ("n", "tries", "batch_size"):
+            whole(name, getattr(self, name), 1, MOST)
+        limits = {"top_k": (1, MOST), "min_length": (0, LONGEST), "max_length": (1, LONGEST), "length": (1, MOST),
+                  "threads": (1, MOST_THREADS), "seed": (0, 2**64 - 1)}  # fmt: skip
+        for name, (low, high) in limits.items():
             if getattr(self, name) is not None:
-                whole(name, getattr(self, name), low)
-        if not (math.isfinite(self.temperature) and self.temperature >= 0):
-            raise FastLSTMError(f"temperature is {self.temperature}: give a number of at least 0 (0: greedy)")
-        if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise FastLSTMError(f"top_p is {self.top_p}: give a share above 0 and at most 1")
-        if self.seed is not None:
-            whole("seed", self.seed, 0, 2**64 - 1)
+                whole(name, getattr(self, name), low, high)
+        if not (is_number(self.temperature) and math.isfinite(self.temperature) and self.temperature >= 0):
+            raise FastLSTMError(
+                f"temperature is {quoted(self.temperature)}: give a number of at least 0 (0: greedy)"
+            )
+        if self.top_p is not None and not (is_number(self.top_p) and 0 < self.top_p <= 1):
+            raise FastLSTMError(f"top_p is {quoted(self.top_p)}: give a share above 0 and at most 1")
+        for name in ("prefix", "stop"):
+            if not isinstance(getattr(self, name), str):
+                raise FastLSTMError(f"{name} is {quoted(getattr(self, name))}: give a string")
         if self.prefixes is not None and (self.prefix or isinstance(self.prefixes, str) or not self.prefixes):
             raise FastLSTMError("prefixes: give a list of at least one text, and no prefix beside it")
         if self.max_length is not None and (self.min_length or 0) > self.max_length:
@@ -81,13 +89,16 @@ class Request:
         """The most sequences drawn for one prefix."""
         if not self.selective:
             return self.n
-        return 1 if self.temperature == 0 or self.top_k == 1 else self.tries * self.n
+        return 1 if self.temperature == 0 or self.top_k == 1 else min(self.tries * self.n, MOST)
 
 
-def whole(name: str, value: Any, low: int, high: int | None = None) -> int:
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def whole(name: str, value: Any, low: int, high: int = MOST) -> int:
     """The value, if it is a whole number within its limits; FastLSTMError if not."""
     number = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not number or value < low or (high is not None and value > high):
-        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise FastLSTMError(f"{name} is {value!r}: give a whole number {limits}")
+    if not number or not low <= value <= high:
+        raise FastLSTMError(f"{name} is {quoted(value)}: give a whole number from {low} to {high:,}")
     return int(value)

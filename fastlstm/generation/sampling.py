@@ -24,6 +24,8 @@ from fastlstm.generation.drawing import Rules, draw, pick, stream_keys
 from fastlstm.generation.request import DEFAULT_LENGTH, DEFAULT_ROOM, Request
 from fastlstm.generation.stream import begin, step
 
+MOST_CHARACTERS = 2**26  # drawn side by side
+
 
 def rules_for(model: Any, request: Request, prefixes: Sequence[str]) -> Rules:
     """The request's numbers for this model, and how many characters each prefix leaves to draw."""
@@ -87,7 +89,8 @@ class _Source:
 
     def _fill(self, prefix: int, want: int) -> None:
         """Draw a batch: `want` of one prefix and, while there is room, the first n of those behind it."""
-        room, origins, numbers = self.request.batch_size, [], []
+        room = min(self.request.batch_size, max(1, MOST_CHARACTERS // int(self.rules.longest.max())))
+        origins, numbers = [], []
         for p in range(prefix, len(self.prefixes)):
             first = self.sequences[p]
             count = min(room, want if p == prefix else self.request.n - first)
@@ -102,6 +105,7 @@ class _Source:
 
     def _texts(self, ids: np.ndarray, lengths: np.ndarray) -> list[str]:
         """The strings of drawn ids, decoded as one and then cut; a stop text at the end is left out."""
+        ids = ids[:, : lengths.max()]
         joined = self.vocabulary.decode(ids[np.arange(ids.shape[1]) < lengths[:, None]])
         ends = lengths.cumsum()
         texts = [joined[a:b] for a, b in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]

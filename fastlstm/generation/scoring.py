@@ -11,7 +11,7 @@ import numpy as np
 from fastlstm.data.reading import preprocess
 from fastlstm.errors import FastLSTMError, quoted
 from fastlstm.generation.drawing import NOT_FINITE
-from fastlstm.generation.request import DEFAULT_ROOM, whole
+from fastlstm.generation.request import DEFAULT_ROOM, LONGEST, whole
 from fastlstm.generation.sampling import context
 from fastlstm.generation.stream import begin, start, step
 
@@ -100,7 +100,7 @@ def beam(model: Any, k: int = 20, prefix: str = "", width: int = 1000, max_lengt
     prefix = preprocess(prefix, bool(model.preprocessing.get("lowercase")))
     limit = len(prefix) + DEFAULT_ROOM
     if max_length is not None:
-        limit = whole("max_length", max_length, max(len(prefix), 1))
+        limit = whole("max_length", max_length, max(len(prefix), 1), LONGEST)
     ids = context(vocabulary, vocabulary.encode(prefix, f"prefix {quoted(prefix)}"))
     state, logits = begin(model, [ids])
     beginnings = [prefix]

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.errors import FastLSTMError
+from fastlstm.network.limits import DEEPEST, WIDEST
 
-WIDEST, DEEPEST = 2**16, 2**10
 # The least and the most of each size; a vocabulary has at most every code point and a boundary.
 LIMITS = {
     "vocabulary": (1, 0x110001),

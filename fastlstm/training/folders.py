@@ -13,6 +13,7 @@ curves.png              where matplotlib is installed
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -20,12 +21,15 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from fastlstm.data.files import write_atomically
+from fastlstm.data.novelty import FILE_NAME as INDEX
 from fastlstm.errors import FastLSTMError
 from fastlstm.training.options import Options
 
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 METRICS, CONFIG, CURVES = "metrics.csv", "config.json", "curves.png"
 IDS = "text.ids"
+LOCK = ".lock"
+FILES = (MODEL, CHECKPOINT, METRICS, CONFIG, CURVES, IDS, INDEX, LOCK)
 COLUMNS = (
     "step", "epoch", "learning_rate",
     "train_loss", "train_perplexity", "train_accuracy",
@@ -36,7 +40,7 @@ COLUMNS = (
 
 def lock(folder: Path) -> IO[str]:
     """Hold `folder` against other processes until the file returned is closed or this process ends."""
-    file = open(folder / ".lock", "a+")  # noqa: SIM115, held open by the run
+    file = open(folder / LOCK, "a+")  # noqa: SIM115, held open by the run
     try:
         if os.name == "nt":
             import msvcrt
@@ -105,11 +109,12 @@ def claimed(out: str | os.PathLike[str] | None, source: str | None) -> Iterator[
         held.close()
         raise
     try:
+        sweep(folder)
         yield Place(folder, held)
     except BaseException:
         held.close()
-        for begun in folder.iterdir():
-            begun.unlink()
+        for begun in FILES:
+            (folder / begun).unlink(missing_ok=True)
         with suppress(OSError):
             folder.rmdir()
             if out is None:
@@ -131,9 +136,15 @@ def ids_file(path: str | os.PathLike[str] | None, options: Options, folder: Path
     return Path(options.cache, f"{Path(path).stem}-{which.hexdigest()}.ids")
 
 
+def sweep(folder: Path) -> None:
+    """Take away what a killed process had begun to write to a run that is now locked."""
+    for left in folder.glob(".*.tmp"):
+        left.unlink()
+
+
 def cut(metrics: Path, step: int) -> None:
     """Take the rows after `step`, and an unfinished last one, out of a run's metrics.csv."""
     lines = metrics.read_bytes().splitlines(keepends=True) if metrics.is_file() else []
-    whole = [line for line in lines if line.endswith(b"\n") and line.split(b",")[0].isdigit()]
+    whole = [line for line in lines if re.match(rb"\d{1,18},.*\n", line)]
     kept = [line for line in whole if int(line.split(b",")[0]) <= step]
     write_atomically(metrics, b"".join([",".join(COLUMNS).encode() + b"\n", *kept]))

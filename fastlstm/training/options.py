@@ -13,15 +13,18 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral
 from typing import Any
 
+from fastlstm.engine.cores import MOST_THREADS
 from fastlstm.errors import FastLSTMError, check_keywords
+from fastlstm.network.limits import DEEPEST, WIDEST
 from fastlstm.training.defaults import LENGTHS, defaults_for
 from fastlstm.training.schedules import KINDS
 
 READING = ("kind", "column", "header", "delimiter", "encoding", "lowercase", "limit", "weight")
+MOST = 2**53  # what a whole number may be where nothing else limits it
 
 
 def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
-    """A field with what the command line and the checks need: `low`, `above`, `below`, `choices`, `late`.
+    """A field with what the command line and the checks need: `low`, `high`, `above`, `below`, `choices`, `late`.
 
     `late` marks what may be changed when a run is resumed.
     """
@@ -71,11 +74,11 @@ class Options:
         low=0,
     )
 
-    hidden: int | None = _option(None, "Model", int, "Hidden units of a layer.", low=1)
+    hidden: int | None = _option(None, "Model", int, "Hidden units of a layer.", low=1, high=WIDEST)
     embedding: int | None = _option(
-        None, "Model", int, "Size of a character's embedding; 0 for one-hot input.", low=0
+        None, "Model", int, "Size of a character's embedding; 0 for one-hot input.", low=0, high=WIDEST
     )
-    layers: int = _option(1, "Model", int, "LSTM layers, one upon the other.", low=1)
+    layers: int = _option(1, "Model", int, "LSTM layers, one upon the other.", low=1, high=DEEPEST)
     dropout: float | None = _option(
         None, "Model", float, "Share of each layer's outputs dropped.", low=0, below=1
     )
@@ -99,6 +102,7 @@ class Options:
         float,
         "Or for so long; it becomes a number of steps once, and sizes fit for the time.",
         above=0,
+        high=10**7,
     )
     batch_size: int | None = _option(None, "Training", int, "Names in a batch, or streams of a text.", low=1)
     window: int = _option(
@@ -142,9 +146,17 @@ class Options:
     patience: int = _option(
         0, "Training", int, "Stop after so many validations without a better one; 0: never.", low=0, late=True
     )
-    seed: int = _option(0, "Training", int, "Seed of weights, split, order and dropout.", low=0)
+    seed: int = _option(
+        0, "Training", int, "Seed of weights, split, order and dropout.", low=0, high=2**64 - 1
+    )
     threads: int | None = _option(
-        None, "Training", int, "The results do not depend on them.  [all cores]", low=1, late=True
+        None,
+        "Training",
+        int,
+        "The results do not depend on them.  [all cores]",
+        low=1,
+        high=MOST_THREADS,
+        late=True,
     )
 
     index: bool = _option(True, "Run", bool, "Keep the training names in the run, for `sample --novel`.")
@@ -257,6 +269,7 @@ def _checked(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> A
         (f"at least {rules.get('low')}", "low" in rules and not converted >= rules["low"]),
         (f"above {rules.get('above')}", "above" in rules and not converted > rules["above"]),
         (f"below {rules.get('below')}", "below" in rules and not converted < rules["below"]),
+        (f"at most {rules.get('high', MOST):,}", converted > rules.get("high", MOST)),
         ("finite", not math.isfinite(converted)),
     ]
     for needed, broken in limits:

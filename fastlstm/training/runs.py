@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import IO, Any
 
 from fastlstm import __version__
 from fastlstm.data.feeds import NameFeed
-from fastlstm.data.files import write_atomically
+from fastlstm.data.files import InUse, write_atomically
 from fastlstm.data.names import Names
 from fastlstm.data.novelty import NameIndex, write_index
 from fastlstm.data.opening import open_data
@@ -31,6 +33,7 @@ from fastlstm.training.folders import (
     cut,
     ids_file,
     lock,
+    sweep,
 )
 from fastlstm.training.model_file import load_model, model_facts, save_arrays
 from fastlstm.training.session import Diverged, Record, Session, train
@@ -81,8 +84,7 @@ class Run:
         held = lock(folder)
         try:
             session, origin = _session(folder, given or {}, source, data)
-            for left in folder.glob(".*.tmp"):
-                left.unlink()
+            sweep(folder)
             run = cls(folder, session, origin, held)
             run._furnish()
         except BaseException:
@@ -103,22 +105,17 @@ class Run:
     def follow(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
         """Train, writing what is due before a record is handed on; `stop` is asked after every step.
 
-        Raises Diverged, saying which model is left, with no file touched by the bad state.
+        Raises Diverged, saying which model is left, with no file touched by the bad state; FastLSTMError, saying how to
+        go on, where the disk takes nothing more.
         """
         session = self.session
         try:
-            with open(self.folder / METRICS, "a", encoding="utf-8", newline="") as metrics:
-                for record in train(session):
-                    if record.best:
-                        self._keep()
-                    if record.train is not None:
-                        metrics.write(_row(record))
-                        metrics.flush()
-                    if self._due(record):
-                        self.checkpoint()
-                    yield record
-                    if stop():
-                        break
+            yield from self._steps(stop)
+            if not session.position.best_step:
+                self._keep()
+            self.checkpoint()
+            self.describe()
+            self._draw()
         except Diverged as error:
             self._write_model()
             best = session.position.best_step
@@ -126,11 +123,11 @@ class Run:
             raise Diverged(
                 f"{error}; {self.folder} has {kept} and a checkpoint of step {self._step:,}"
             ) from None
-        if not session.position.best_step:
-            self._keep()
-        self.checkpoint()
-        self.describe()
-        self._draw()
+        except OSError as error:
+            raise FastLSTMError(
+                f"{error.filename or self.folder}: {error.strerror or error}; {self.folder} is whole as of step "
+                f"{self._step:,}: see to it, and go on with: fastlstm train --resume {shlex.quote(str(self.folder))}"
+            ) from None
 
     @property
     def curves(self) -> Path | None:
@@ -144,6 +141,24 @@ class Run:
             from fastlstm.training.plots import draw_runs
 
             draw_runs([self.folder], self.folder / CURVES)
+
+    def _steps(self, stop: Callable[[], bool]) -> Iterator[Record]:
+        with open(self.folder / METRICS, "a", encoding="utf-8", newline="") as metrics:
+            for record in train(self.session):
+                if record.best:
+                    self._keep()
+                if record.train is not None:
+                    metrics.write(_row(record))
+                    metrics.flush()
+                if self._due(record):
+                    try:
+                        self.checkpoint()
+                    except InUse as error:
+                        warnings.warn(f"{error}; training goes on", stacklevel=2)
+                        self._saved = monotonic()
+                yield record
+                if stop():
+                    break
 
     def checkpoint(self) -> None:
         """Write the best model, if it is a newer one than on disk, and the state to go on from."""
