@@ -26,7 +26,7 @@ ORDER = {
     "notebooks": "cell characters soliloquy zoo_a zoo_b walkthrough kaggle names_training names recipes",
     "interop": "weights autograd torch keras onnx",
     "benchmark": "shapes machine limits peers worker measure run report plot",
-    "commands": "fields progress cli",
+    "commands": "streams fields progress cli",
 }
 ROOMS = list(ORDER)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import os
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import click
 
-from fastlstm.errors import FastLSTMError, meant, quoted
+from fastlstm.commands import streams
+from fastlstm.errors import FastLSTMError, meant, printable, quoted
 
 COMMANDS = {
     "train": "Train a model on names or text.",
@@ -29,7 +29,7 @@ class LazyGroup(click.Group):
     """A group that knows its commands' names and one-line helps without importing their modules.
 
     Whatever goes wrong is one line on standard error: exit code 2 for a wrong command line, 1 for all else,
-    130 after Ctrl-C. A reader that closes the pipe ends a command silently.
+    130 after Ctrl-C. A reader that closes the pipe ends a command as if all had been read.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -56,9 +56,10 @@ class LazyGroup(click.Group):
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
+        streams.prepare()
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
-            sys.stdout.flush()
+            code = self._code(*args, **extra)
+            _flush()
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "fastlstm"
             _fail(f"{command}: {error.format_message()} ({command} --help shows how)", 2)
@@ -71,15 +72,40 @@ class LazyGroup(click.Group):
         except MemoryError:
             _fail("fastlstm: not enough memory; take a smaller model, batch or window", 1)
         except OSError as error:
-            if error.errno == errno.EPIPE:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                sys.exit(1)
-            _fail(f"fastlstm: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", 1)
-        sys.exit(code if isinstance(code, int) else 0)
+            _fail(f"fastlstm: {error.filename or 'standard output'}: {error.strerror or error}", 1)
+        sys.exit(code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            streams.silence()
+
+    def _code(self, *args: Any, **extra: Any) -> int:
+        """Run a command; its exit code."""
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except SystemExit as end:
+            code = end.code
+        return code if isinstance(code, int) else 0
+
+
+def _flush() -> None:
+    """Write what standard output holds; a reader that has gone is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        streams.silence()
+    except OSError:
+        streams.silence()
+        raise
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(" ".join(message.split()), err=True)
+    """End with a line of what cannot be seen escaped."""
+    with suppress(OSError):
+        _flush()
+    click.echo(printable(" ".join(message.split()), 2000), err=True)
     sys.exit(code)
 
 

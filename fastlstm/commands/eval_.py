@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from fastlstm.commands.fields import with_fields
+from fastlstm.commands.streams import utf8
 
 
 @click.command("eval")
@@ -82,8 +83,8 @@ def _show(rows: list[dict[str, Any]], text: str, form: str) -> None:
     if form == "text":
         click.echo(text)
     elif form == "json":
-        click.echo(json.dumps(rows if len(rows) > 1 else rows[0], ensure_ascii=False))
+        utf8(sys.stdout).write(json.dumps(rows if len(rows) > 1 else rows[0], ensure_ascii=False) + "\n")
     else:
-        table = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
+        table = csv.DictWriter(utf8(sys.stdout), rows[0], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastlstm.commands.streams import utf8
 from fastlstm.errors import FastLSTMError, printable
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def command(run: str, as_json: bool) -> None:
         lines += _trained(run, checkpoint) if checkpoint else _kept(facts.get("extra", {}))
     if as_json:
         everything = {file.name: facts for file, (_, facts) in contents.items()}
-        click.echo(json.dumps(everything, indent=1, ensure_ascii=False, sort_keys=True))
+        utf8(sys.stdout).write(json.dumps(everything, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
         return
     for label, value in lines:
         click.echo(f"{label + ':':<12} {value}")
@@ -79,10 +81,12 @@ def _kept(extra: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _trained(run: str, checkpoint: Checkpoint) -> list[tuple[str, str]]:
     """How far a run has come."""
+    from fastlstm.training.folders import resuming
+
     position, total = checkpoint.position, checkpoint.total
     lines = [
         ("data", printable(checkpoint.source or "embedded names")),
         ("trained", f"{position.step:,} of {total:,} steps in {position.seconds:,.0f} s"),
     ]
     done = position.stopped or position.step >= total
-    return lines + ([] if done else [("go on with", f"fastlstm train --resume {run}")])
+    return lines + ([] if done else [("go on with", resuming(run))])

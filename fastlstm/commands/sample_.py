@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import IO, Any
 
 import click
 
+from fastlstm.commands.streams import utf8
 from fastlstm.errors import FastLSTMError
 
 FILE = click.Path(dir_okay=False)
@@ -90,7 +90,7 @@ def command(
     if report and model.kind != "names":
         raise FastLSTMError(f"{run} is a model of {model.kind}: --report is for names")
     controls.setdefault("n", 20 if model.kind == "names" else 1)
-    out = _utf8(sys.stdout)
+    out = utf8(sys.stdout)
     if beam:
         entries = _most_probable(model, controls)
     else:
@@ -109,13 +109,6 @@ def command(
         more = "there are no more" if beam else "raise --tries or --temperature, or ask for fewer"
         click.echo(f"fastlstm: found {count:,} of {wanted:,}: {more}", err=True)
         raise SystemExit(PARTIAL)
-
-
-def _utf8(stream: IO[str]) -> IO[str]:
-    """Names are not confined to what the system's old code page can say."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(encoding="utf-8")
-    return stream
 
 
 def _read_files(run: str, model: Any, controls: dict[str, Any]) -> None:

@@ -12,6 +12,8 @@ from fastlstm.commands.fields import SECTIONS, SectionedCommand, with_fields
 from fastlstm.errors import FastLSTMError, counted
 from fastlstm.training.options import Options
 
+BROKEN_PIPE = 13  # SIGPIPE, which not every system has
+
 
 @click.command("train", cls=SectionedCommand, context_settings={"max_content_width": 100})
 @click.argument("data", required=False, metavar="[DATA]")
@@ -92,17 +94,21 @@ def _follow(run: Any) -> None:
     """Train to the end or to a signal, showing it, and close with what there is now."""
     from fastlstm.commands.progress import Progress, sentence
     from fastlstm.engine.signals import Signals
+    from fastlstm.training.folders import resuming
 
     session = run.session
     # Noted, so that no step is cut.
     with Signals(signal.SIGINT, signal.SIGTERM) as signals, Progress(session) as progress:
         for record in run.follow(lambda: signals.received is not None):
-            progress.show(record)
+            try:
+                progress.show(record)
+            except BrokenPipeError:
+                signals.received = BROKEN_PIPE
     position = session.position
     if signals.received is not None and not session.finished:
         click.echo(
             f"stopped at step {position.step:,} of {session.total:,}, all saved; "
-            f"go on with: fastlstm train --resume {run.folder}",
+            f"go on with: {resuming(run.folder)}",
             err=True,
         )
         raise SystemExit(128 + signals.received)

@@ -87,7 +87,8 @@ def read_index(path: str | os.PathLike[str]) -> NameIndex | None:
         old = not isinstance(stored.get("train"), dict)
         parts = [stored] if old else [stored["train"], stored["validation"]]
         return NameIndex(*({str(name): float(count) for name, count in part.items()} for part in parts))
-    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, AttributeError, ArithmeticError,
+            RecursionError) as error:  # fmt: skip
         raise FastLSTMError(f"{file} is damaged or no index of names ({error}); train again") from None
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -140,6 +141,11 @@ def sweep(folder: Path) -> None:
     """Take away what a killed process had begun to write to a run that is now locked."""
     for left in folder.glob(".*.tmp"):
         left.unlink()
+
+
+def resuming(folder: str | os.PathLike[str]) -> str:
+    """The command that goes on with a run."""
+    return f"fastlstm train --resume {shlex.quote(os.fspath(folder))}"
 
 
 def cut(metrics: Path, step: int) -> None:

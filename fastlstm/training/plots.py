@@ -23,15 +23,15 @@ def read_metrics(folder: str | os.PathLike[str]) -> dict[str, list[float | None]
     path = Path(folder) / METRICS
     if not path.is_file():
         raise FastLSTMError(f"{folder} is no run: it holds no {METRICS}")
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
     try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
         columns = {name: [float(row[name]) if row[name] else None for row in rows] for name in rows[0]}
     except IndexError:
         raise FastLSTMError(
             f"{path} has no row yet: there is nothing to draw before the first validation"
         ) from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, csv.Error) as error:
         raise FastLSTMError(f"{path} has a row that cannot be read ({error})") from None
     missing = {*AXES, *(f"{part}_{panel}" for part in ("train", "validation") for panel in PANELS)} - set(
         columns

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -33,6 +32,7 @@ from fastlstm.training.folders import (
     cut,
     ids_file,
     lock,
+    resuming,
     sweep,
 )
 from fastlstm.training.model_file import load_model, model_facts, save_arrays
@@ -126,7 +126,7 @@ class Run:
         except OSError as error:
             raise FastLSTMError(
                 f"{error.filename or self.folder}: {error.strerror or error}; {self.folder} is whole as of step "
-                f"{self._step:,}: see to it, and go on with: fastlstm train --resume {shlex.quote(str(self.folder))}"
+                f"{self._step:,}: see to it, and go on with: {resuming(self.folder)}"
             ) from None
 
     @property
