@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -416,3 +418,18 @@ def test_impossible_gradients(arguments: dict[str, Any], message: str) -> None:
 def test_a_step_names_what_is_wrong_with_it() -> None:
     with pytest.raises(FastLSTMError, match=re.escape("h0 has shape (1, 4); it must be (1, 5)")):
         lstm_step(np.zeros((1, 4)), np.zeros((1, 4)), np.zeros((1, 5)), W)
+
+
+def test_a_cache_may_outlive_its_module_and_end_before_it_has_begun(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    lines = """
+import sys
+import numpy as np
+from fastlstm import lstm_forward
+from fastlstm.engine.sequence import Cache
+Cache.__new__(Cache)
+_, _, sys.kept = lstm_forward(np.zeros((3, 2, 4)), np.ones((20, 9)))
+"""
+    subprocess.run([sys.executable, "-c", lines], check=True, timeout=120)
+    assert capfd.readouterr().err == ""

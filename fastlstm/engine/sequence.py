@@ -161,11 +161,11 @@ class Cache(Uncopied):
             work=work,
         )
 
-    def __del__(self, free: deque[Workspace] = _free, most: int = KEPT_BYTES) -> None:
-        # When the process ends, the module's names may be gone; and a cache may end before it has begun.
+    def __del__(self) -> None:
+        # A cache may end before it has begun, and when the process ends, the module's names may be gone.
         workspace: Workspace | None = getattr(self, "workspace", None)
-        if workspace is not None and workspace.arena.bytes <= most:
-            free.appendleft(workspace)
+        if workspace is not None and _free is not None and workspace.arena.bytes <= (KEPT_BYTES or 0):
+            _free.appendleft(workspace)
 
 
 def sorted_plan(steps: int, rows: int, lengths: np.ndarray | None) -> tuple[Plan, np.ndarray | None]:

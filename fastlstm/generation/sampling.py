@@ -89,7 +89,7 @@ class _Source:
 
     def _fill(self, prefix: int, want: int) -> None:
         """Draw a batch: `want` of one prefix and, while there is room, the first n of those behind it."""
-        room = min(self.request.batch_size, max(1, MOST_CHARACTERS // int(self.rules.longest.max())))
+        room = min(self.request.batch_size, max(1, MOST_CHARACTERS // max(1, int(self.rules.longest.max()))))
         origins, numbers = [], []
         for p in range(prefix, len(self.prefixes)):
             first = self.sequences[p]

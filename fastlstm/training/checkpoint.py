@@ -37,21 +37,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def checkpoint_of(path: Path, arrays: dict[str, np.ndarray], facts: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint with these arrays and facts, from the file `path`."""
-    own = {name.removeprefix(PARAMETERS): a for name, a in arrays.items() if name.startswith(PARAMETERS)}
-    model = fitting(path, own, facts)
     try:
         data = section(facts, "data")
+        options = Options.from_dict(section(facts, "options"))
+        digest = checked("digest", data.get("digest"), "str")
+        source = checked("source", data.get("source"), "str | None")
+        total = checked("total_steps", facts.get("total_steps"), "int")
         position = Position(**fields_of(Position, section(facts, "position")))
         position.best = scores_of(position.best)
-        return Checkpoint(
-            path,
-            arrays,
-            model,
-            Options.from_dict(section(facts, "options")),
-            checked("digest", data.get("digest"), "str"),
-            checked("source", data.get("source"), "str | None"),
-            checked("total_steps", facts.get("total_steps"), "int"),
-            position,
-        )
     except FastLSTMError as error:
         raise FastLSTMError(f"{path} is no checkpoint, or a damaged one: {error}") from None
+    own = {name.removeprefix(PARAMETERS): a for name, a in arrays.items() if name.startswith(PARAMETERS)}
+    return Checkpoint(path, arrays, fitting(path, own, facts), options, digest, source, total, position)

@@ -265,11 +265,12 @@ def _checked(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> A
         if "choices" in rules and converted not in rules["choices"]:
             raise FastLSTMError(f"{name} is {converted!r}; it must be one of {', '.join(rules['choices'])}")
         return converted
+    most = rules.get("high", MOST if isinstance(converted, int) else math.inf)
     limits = [
         (f"at least {rules.get('low')}", "low" in rules and not converted >= rules["low"]),
         (f"above {rules.get('above')}", "above" in rules and not converted > rules["above"]),
         (f"below {rules.get('below')}", "below" in rules and not converted < rules["below"]),
-        (f"at most {rules.get('high', MOST):,}", converted > rules.get("high", MOST)),
+        (f"at most {most:,}", converted > most),
         ("finite", not math.isfinite(converted)),
     ]
     for needed, broken in limits:
