@@ -18,6 +18,7 @@ from fastlstm.data.texts import Text
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.generation import sampling, stream
+from fastlstm.interop.page.assemble import Page, build
 from fastlstm.network.model import Network
 from fastlstm.training.defaults import LENGTHS
 from fastlstm.training.evaluation import Scores, evaluate_names, evaluate_text
@@ -37,6 +38,15 @@ class History:
     steps: int
     best_step: int
     best: Scores | None  # of what was held out
+
+    def curves(self) -> dict[str, list[float | None]]:
+        """The columns `epoch`, `train_loss` and `validation_loss`, as in a run's metrics.csv."""
+        scores = [(record.epoch, record.train, record.validation) for record in self.records]
+        return {
+            "epoch": [epoch for epoch, _, _ in scores],
+            "train_loss": [train and train.loss for _, train, _ in scores],
+            "validation_loss": [validation and validation.loss for _, _, validation in scores],
+        }
 
 
 class CharLM:
@@ -164,6 +174,23 @@ class CharLM:
     def step(self, state: stream.StreamState, ids: Any) -> np.ndarray:
         """Feed one character's id to each sequence; returns the logits (B, V) of the next."""
         return stream.step(state, ids)
+
+    def page(
+        self,
+        title: str | None = None,
+        history: History | None = None,
+        half: bool = False,
+        with_index: bool = False,
+    ) -> Page:
+        """The model as one web page, shown by a notebook; `.write("page.html")` makes a file to send.
+
+        `history`, what `fit` returned, adds the curves; `half` halves the size; `with_index` lets the page tell new names
+        from those of the training data, which it then contains. Raises FastLSTMError for what a page cannot hold.
+        """
+        if with_index and self.index is None:
+            raise FastLSTMError("with_index needs the training names, and this model came without its index")
+        metrics = history.curves() if history else None
+        return build(self, title, metrics, self.index if with_index else None, half)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model as one safetensors file, replaced atomically."""

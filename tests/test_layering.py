@@ -22,9 +22,9 @@ ORDER = {
     "data": "files encodings reading dialects tables columns vocabulary encoded names texts opening novelty batching feeds",
     "training": "schedules defaults options folders building evaluation budget stored model_file session checkpoint plots runs",
     "generation": "stream request drawing sampling scoring report",
+    "interop": "weights autograd torch keras onnx page",
     "charlm": "",
     "notebooks": "cell characters soliloquy zoo_a zoo_b walkthrough kaggle names_training names recipes",
-    "interop": "weights autograd torch keras onnx",
     "benchmark": "shapes machine limits peers worker measure run report plot",
     "commands": "streams fields progress cli",
 }

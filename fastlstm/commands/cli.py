@@ -19,7 +19,8 @@ COMMANDS = {
     "info": "Say what a run or a model file holds.",
     "plot": "Draw the curves of one run or compare several.",
     "bench": "Measure fastlstm against its peers on this machine.",
-    "export": "Write a model's weights for PyTorch or ONNX.",
+    "export": "Write a model for PyTorch or ONNX, or as a web page.",
+    "play": "Open a model's web page in the browser.",
     "import": "Make a run from exported PyTorch weights.",
     "notebook": "Run one of the five notebooks' jobs.",
 }

@@ -10,15 +10,19 @@ import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastlstm.data.files import write_atomically
+from fastlstm.data.novelty import FILE_NAME, read_index
 from fastlstm.errors import FastLSTMError
 from fastlstm.interop.page.kernel import module
 from fastlstm.interop.page.units import followers
 from fastlstm.network.model import Network
+from fastlstm.training.folders import METRICS, MODEL
+from fastlstm.training.plots import read_metrics
 
 LIMIT = 256 << 20  # bytes of weights: browsers hold no string much longer than this in base64
 POINTS = 400  # of a curve
@@ -87,12 +91,33 @@ def build(
     return Page(re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _source("page.html")))
 
 
+def of_run(
+    run: str | os.PathLike[str],
+    model: Any,
+    title: str | None = None,
+    half: bool = False,
+    with_index: bool = False,
+) -> Page:
+    """The page of a run's folder or model file whose model has been loaded: with the run's name and curves.
+
+    Raises FastLSTMError where the index is asked for and not there.
+    """
+    folder = Path(os.path.abspath(run))
+    if not folder.is_dir() and folder.name == MODEL:
+        folder = folder.parent
+    name = re.sub(r"-\d+$", "", folder.name.removesuffix(".safetensors"))
+    index = read_index(run) if with_index else None
+    if with_index and index is None:
+        raise FastLSTMError(f"{run} has no {FILE_NAME}, its training names, so its page cannot tell new ones")
+    metrics = read_metrics(folder) if (folder / METRICS).is_file() else None
+    return build(model, title or name[:1].upper() + name[1:], metrics, index, half)
+
+
 def describe(model: Any) -> dict[str, Any]:
     """What the engine in the page needs to know of the model.
 
-    `tensors` says from where to where each parameter lies in the weights. `given` is room for conditions: a list
-    of {name, values}, the n-th having the tensors `given.n.h0` and `given.n.c0` (values, L, H), of which the chosen
-    value's are added to the initial states.
+    `tensors` says from where to where each parameter lies in the weights. `given` has each condition's name and the
+    names of its values, in the order of their rows in the tensors `given.h` and `given.c`; the first leaves it open.
     """
     network, vocabulary = model.network, model.vocabulary
     ends = np.cumsum([0, *(view.size for _, view in network.parameters.items())]).tolist()

@@ -94,9 +94,7 @@ class Function:
 def product(rows: int, vectors: int) -> bytes:
     """out += x · w of so many rows, so many vectors of a panel's columns being summed at a time."""
     f = Function()
-    outs, xs = (
-        [name, *(f.variable(f"{name}{r}") for r in range(1, rows))] for name in ("out", "x")
-    )
+    outs, xs = ([name, *(f.variable(f"{name}{r}") for r in range(1, rows))] for name in ("out", "x"))
     moving = [f.variable(f"moving{r}") for r in range(rows)]
     line, left, factor = f.variable("line"), f.variable("left"), f.variable("factor", V128)
     weights = [f.variable(f"w{v}", V128) for v in range(vectors)]

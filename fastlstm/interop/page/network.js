@@ -47,9 +47,9 @@ class Network {
     return network;
   }
 
-  constructor({ architecture, tensors, given }, weights) {
+  constructor({ architecture, tensors }, weights) {
     const { vocabulary: V, hidden: H, layers: L, embedding: E } = architecture;
-    Object.assign(this, { V, H, L, E, tied: architecture.tied, given });
+    Object.assign(this, { V, H, L, E, tied: architecture.tied });
     this.tensor = (name) => tensors[name] && weights.subarray(...tensors[name]);
     this.G = Math.ceil((4 * H) / PANEL) * PANEL;
     this.Vp = Math.ceil(V / PANEL) * PANEL;
@@ -113,18 +113,19 @@ class Network {
     return at;
   }
 
-  // A slot that has seen nothing: zero or learned states, and the sum of what the chosen conditions add.
-  begin(slot, chosen = []) {
-    const { H, L } = this;
-    const parts = [["h0", "c0", 0], ...chosen.map((value, n) => [`given.${n}.h0`, `given.${n}.c0`, value])];
-    for (let l = 0; l < L; l++) {
-      const here = (l * SLOTS + slot) * H;
-      for (const [to, which] of [[this.h + here, 0], [this.c + here, 1]]) {
-        this.f.fill(0, to, to + H);
-        for (const part of parts) {
-          const tensor = part[2] === null ? undefined : this.tensor(part[which]);
-          if (tensor) for (let j = 0; j < H; j++) this.f[to + j] += tensor[(part[2] * L + l) * H + j];
-        }
+  // A slot that has seen nothing: its states are zero or learned, and each row of `given` adds some of its own.
+  begin(slot, given) {
+    const { f, H, L } = this;
+    for (const state of ["h", "c"]) {
+      const learned = this.tensor(`${state}0`), conditions = this.tensor(`given.${state}`);
+      for (let l = 0; l < L; l++) {
+        const to = this[state] + (l * SLOTS + slot) * H;
+        const add = (tensor, row) => {
+          for (let j = 0; j < H; j++) f[to + j] += tensor[(row * L + l) * H + j];
+        };
+        f.fill(0, to, to + H);
+        if (learned) add(learned, 0);
+        for (const row of given) add(conditions, row);
       }
     }
   }

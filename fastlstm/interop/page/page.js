@@ -88,14 +88,15 @@ function settings({ temperature, topK, topP }) {
   return { temperature: Number(temperature.value), topK: Number(topK.value) || V, topP: Number(topP.value) };
 }
 
-// The chosen value of each condition by its place, null where it is left open.
+// Conditions: each is a choice among values, the first of which leaves it open. A value's states are a row among all values'.
 function given(form) {
-  return [...form.querySelectorAll(".given select")].map(({ value }) => (value === "" ? null : Number(value)));
+  let first = 0;
+  return [...form.querySelectorAll(".given select")].map(({ selectedIndex, length }) => (first += length) - length + selectedIndex);
 }
 
 function offerGiven(form) {
-  $(".given", form).append(...facts.given.map(({ name, values }) => make("label", { className: "line" }, name,
-    make("select", {}, make("option", { value: "" }, "any"), ...values.map((value, n) => make("option", { value: n }, value))))));
+  $(".given", form).append(...facts.given.map(({ name, values }) =>
+    make("label", { className: "line" }, name, make("select", {}, ...values.map((value) => make("option", {}, value))))));
 }
 
 function reseed(form) {

@@ -39,11 +39,10 @@ function prepared(text) {
   return { letters, ids: letters.map((letter) => ids.get(letter) ?? ids.get(facts.replacement)) };
 }
 
-// The states and logits after a beginning: of a name after the end mark, of a text after its start.
+// The states and logits after a beginning: where data begin, which is at an end mark or the start, then its letters.
 function begin(slot, letters, given) {
-  const first = facts.boundary ? 0 : ids.get(facts.start);
   network.begin(slot, given);
-  for (const id of facts.boundary || !letters.length ? [first, ...letters] : letters) network.advance(slot, [id]);
+  for (const id of [facts.boundary ? 0 : ids.get(facts.start), ...letters]) network.advance(slot, [id]);
 }
 
 function choose(slot, banned, settings, u) {
