@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import itertools
 import json
 import os
 import re
@@ -125,7 +126,7 @@ def describe(model: Any) -> dict[str, Any]:
     return {
         **vocabulary.as_dict(),
         "architecture": network.architecture.as_dict(),
-        "tensors": dict(zip(names, zip(ends, ends[1:], strict=False), strict=False)),
+        "tensors": dict(zip(names, itertools.pairwise(ends), strict=False)),
         "parameters": ends[-1],
         "lowercase": bool(model.preprocessing.get("lowercase")),
         "given": [],
@@ -134,7 +135,7 @@ def describe(model: Any) -> dict[str, Any]:
 
 def stored(network: Network, half: bool) -> bytes:
     """The parameters one after the other, little-endian in float32 or float16."""
-    views = {name: view for name, view in network.parameters.items()}
+    views = dict(network.parameters.items())
     size = sum(view.size for view in views.values()) * (2 if half else 4)
     if size > LIMIT:
         raise FastLSTMError(

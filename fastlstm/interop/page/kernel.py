@@ -7,6 +7,7 @@ columns, each panel line by line. Instructions have the names of the WebAssembly
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
 LINE, VECTOR = 128, 16  # bytes of a panel's line, and of a vector of four float32
@@ -59,7 +60,7 @@ class Function:
 
     def __init__(self) -> None:
         self.code = b""
-        self.variables = list(PARAMETERS)
+        self.variables: list[str] = list(PARAMETERS)
         self.types: list[bytes] = []
 
     def variable(self, name: str, kind: bytes = I32) -> str:
@@ -100,7 +101,7 @@ def product(rows: int, vectors: int) -> bytes:
     weights = [f.variable(f"w{v}", V128) for v in range(vectors)]
     sums = [[f.variable(f"sum{r}.{v}", V128) for v in range(vectors)] for r in range(rows)]
     for pointers, distance in ((outs, "out_row"), (xs, "x_row")):
-        for before, pointer in zip(pointers, pointers[1:], strict=False):
+        for before, pointer in itertools.pairwise(pointers):
             f.do(f"local.get {before} local.get {distance} i32.add local.set {pointer}")
     f.do("loop")
     for part in range(0, LINE, vectors * VECTOR):

@@ -301,9 +301,10 @@ function showLetters() {
     const line = !facts.boundary && written[at] === "\n" ? "\n" : "";
     const prose = facts.boundary || written[at] !== " " ? shown : " ";
     const [probability] = end ? likely.filter(([letter]) => letter === null).map((other) => other[1]) : [p];
-    return make("button", { type: "button", "aria-pressed": String(at === letters.at), "data-at": at },
+    const properties = { role: "option", id: `letter-${at}`, "aria-selected": "false", "data-at": at };
+    return make("span", properties,
       make("b", { "--heat": (0.5 * bits).toFixed(3), className: end ? "end" : "" }, prose + line),
-      make("small", {}, probability === undefined ? (end ? "" : percent(p)) : percent(probability)),
+      make("small", {}, probability === undefined ? "" : percent(probability)),
       make("i", {}, rather.map(([letter]) => glyph(letter)).join(" ")));
   });
   $(".word", letters.section).replaceChildren(...columns);
@@ -311,6 +312,14 @@ function showLetters() {
   const surprise = written.length ? `${bits.toFixed(2)} bits of surprise a letter.` : "";
   const rare = facts.boundary && written.length ? ` As a whole name, 1 in ${oneIn(whole)}.` : "";
   say(letters.section, surprise + rare);
+  chooseLetter(letters.at);
+}
+
+function chooseLetter(at) {
+  const word = $(".word", letters.section);
+  letters.at = Math.min(Math.max(at, 0), letters.read.letters.length);
+  for (const option of word.children) option.setAttribute("aria-selected", String(Number(option.dataset.at) === letters.at));
+  word.setAttribute("aria-activedescendant", `letter-${letters.at}`);
   showBars();
 }
 
@@ -340,10 +349,13 @@ function startLetters() {
     readLetters();
   });
   $(".word", section).addEventListener("click", ({ target }) => {
-    const button = target.closest("button");
-    if (!button) return;
-    letters.at = Number(button.dataset.at);
-    for (const other of section.querySelectorAll(".word button")) other.setAttribute("aria-pressed", String(other === button));
-    showBars();
+    const option = target.closest("[role=option]");
+    if (option) chooseLetter(Number(option.dataset.at));
+  });
+  $(".word", section).addEventListener("keydown", (event) => {
+    const to = { ArrowLeft: letters.at - 1, ArrowRight: letters.at + 1, Home: 0, End: Infinity }[event.key];
+    if (to === undefined || !letters.read) return;
+    event.preventDefault();
+    chooseLetter(to);
   });
 }

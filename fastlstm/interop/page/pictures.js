@@ -1,10 +1,9 @@
 // The model's inside and its training, as pictures.
 
 const inside = { section: $("#inside"), unit: 0, states: [], heat: null };
-const LINES = 24, ROW = 22; // letters in the heat map, and pixels of each one's line
+const LINES = 16, ROW = 22; // letters in the heat map, and pixels of each one's line
 const EXCITED = 0.6, SUBDUED = 0.32; // the strongest colours: dark text stays legible on them
 
-const strength = (cell) => (cell > 0 ? EXCITED : SUBDUED) * Math.abs(Math.tanh(cell));
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).split(" ").map(Number);
 const unitName = (unit) => (L > 1 ? `layer ${Math.floor(unit / H) + 1}, unit ${(unit % H) + 1}` : `unit ${unit + 1}`);
 
@@ -18,10 +17,11 @@ async function colourStates(texts) {
 }
 
 function showUnit() {
-  const { unit, states } = inside;
+  const { unit, states } = inside, at = (n, t) => states[n].states[t * L * H + unit];
+  const most = states.reduce((most, { letters }, n) => letters.reduce((m, _, t) => Math.max(m, Math.abs(at(n, t))), most), 0.5);
   [...$(".states").children].forEach((line, n) => [...line.children].forEach((span, t) => {
-    const cell = states[n].states[t * L * H + unit];
-    span.style.setProperty("--heat", strength(cell).toFixed(3));
+    const cell = at(n, t), strongest = cell > 0 ? EXCITED : SUBDUED;
+    span.style.setProperty("--heat", ((strongest * Math.abs(cell)) / most).toFixed(3));
     span.style.setProperty("--tone", cell > 0 ? "var(--accent)" : "var(--ink)");
   }));
   for (const button of inside.section.querySelectorAll(".found button")) {
@@ -56,7 +56,7 @@ function paintHeat() {
   canvas.style.setProperty("height", `${letters.length * ROW}px`);
   const picture = new ImageData(width, letters.length);
   states.forEach((cell, n) => {
-    const tone = cell > 0 ? accent : ink, share = 0.9 * Math.abs(Math.tanh(cell));
+    const tone = cell > 0 ? accent : ink, share = Math.abs(Math.tanh(cell / 2));
     for (let k = 0; k < 3; k++) picture.data[4 * n + k] = paper[k] + share * (tone[k] - paper[k]);
     picture.data[4 * n + 3] = 255;
   });
