@@ -1,4 +1,4 @@
-"""Putting the page together: one file from the sources beside this module, the weights and what is known of the model."""
+"""Putting the page together: one file from the sources in `web`, the weights and what is known of the model."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from fastlstm.network.model import Network
 from fastlstm.training.folders import METRICS, MODEL
 from fastlstm.training.plots import read_metrics
 
+SCRIPTS = "tools", "drawing", "letters", "inside", "curves", "page"
+ENGINE = "network", "worker"
 LIMIT = 256 << 20  # bytes of weights: browsers hold no string much longer than this in base64
 POINTS = 400  # of a curve
 HALF = float(np.finfo(np.float16).max)
@@ -76,14 +78,14 @@ def build(
         "curves": curves(metrics) if metrics else None,
         "units": [unit._asdict() for unit in followers(model)],
     }
-    style, script = _source("page.css"), _source("page.js") + _source("pictures.js")
+    style, script = _source("page.css"), "".join(_source(f"{name}.js") for name in SCRIPTS)
     parts = {
         "title": html.escape(title or model.kind.capitalize()),
         "version": __version__,
         "policy": POLICY.format(script=_digest(script), style=_digest(style)),
         "style": style,
         "script": script,
-        "worker": _source("network.js") + _source("worker.js"),
+        "worker": "".join(_source(f"{name}.js") for name in ENGINE),
         "kernel": base64.b64encode(module()).decode(),
         "weights": base64.b64encode(stored(model.network, half)).decode(),
         # Inside a script element only "<" could end it; all else that is not ASCII is escaped by JSON.
@@ -163,7 +165,7 @@ def curves(metrics: Mapping[str, Sequence[float | None]]) -> dict[str, list[floa
 
 
 def _source(name: str) -> str:
-    return files("fastlstm.interop.page").joinpath(name).read_text(encoding="utf-8")
+    return files("fastlstm.interop.page").joinpath("web", name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

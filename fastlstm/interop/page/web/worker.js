@@ -29,9 +29,12 @@ function widened(halves) {
   return new Float32Array(bits.buffer).map((value) => value * 2 ** 112);
 }
 
-// A text as it would have been read for training: its characters, which the model must know, and their ids.
-function prepared(text) {
-  const letters = [...(facts.lowercase ? text.toLowerCase() : text).normalize("NFC")];
+// A text as it would have been read for training.
+const preprocess = (text) => (facts.lowercase ? text.toLowerCase() : text).normalize("NFC");
+
+// Its characters, which the model must know, and their ids.
+function spelled(text) {
+  const letters = [...text];
   const unknown = [...new Set(letters.filter((letter) => !ids.has(letter)))];
   if (unknown.length && facts.replacement === null) {
     throw new Error(`The model has never seen ${unknown.map((letter) => `“${letter}”`).join(", ")}.`);
@@ -54,7 +57,7 @@ function choose(slot, banned, settings, u) {
 // Draw the first n names of a seed; those that go on are in the first slots, and each is told when all before it are.
 async function names({ prefix, n, longest, novel, seed, given, ...settings }, tell) {
   const job = (current.names = {}), started = performance.now();
-  const beginning = prepared(prefix), size = beginning.ids.length;
+  const beginning = spelled(preprocess(prefix)), size = beginning.ids.length;
   const least = Math.max(1 - size, 0), most = longest ? longest - size : least + DEFAULT_ROOM;
   if (most < 0) throw new Error(`That beginning has more than ${longest} letters.`);
   begin(READING, beginning.ids, given);
@@ -137,7 +140,7 @@ async function write(job, tell) {
 }
 
 function text({ prefix, length, pace, seed, given, ...settings }, tell) {
-  const beginning = prepared(prefix);
+  const beginning = spelled(preprocess(prefix));
   begin(TEXT, beginning.ids, given);
   current.text = { settings, pace, key: streamKey(seed, 0n), position: 0, end: length };
   tell(beginning.letters.join(""));
@@ -172,7 +175,7 @@ function expectation(slot, id) {
 
 // A name or text letter by letter, and what would follow; `whole` is the logarithm of a name's probability, its end included.
 function read({ text, given }) {
-  const { letters, ids } = prepared(text);
+  const { letters, ids } = spelled(preprocess(text));
   begin(READING, [], given);
   const places = ids.map((id) => {
     const place = expectation(READING, id);
@@ -188,7 +191,7 @@ function read({ text, given }) {
 function cells({ texts, given }) {
   const width = network.L * network.H;
   return texts.map((text) => {
-    const { letters, ids } = prepared(text), states = new Float32Array(ids.length * width);
+    const { letters, ids } = spelled(text), states = new Float32Array(ids.length * width);
     begin(READING, [], given);
     ids.forEach((id, t) => {
       network.advance(READING, [id]);
