@@ -38,4 +38,5 @@ unshare --map-root-user --net bash -euc '
     fastlstm train --steps 60 --hidden 32 --embedding 16 --out run
     fastlstm sample run -n 5 --novel --seed 1
     fastlstm eval run --name anna
-    fastlstm info run'
+    fastlstm info run
+    fastlstm export run page.html --with-index'

@@ -78,7 +78,12 @@ def ask(page: Any, task: str, **request: Any) -> Any:
     """What the worker answers, and the parts of the answer that came before."""
     seed = request.pop("seed", None)
     number = "" if seed is None else f"request.seed = {seed}n;"
-    code = f"async ([task, request]) => {{ const parts = []; {number} const answer = await ask(task, request, (part) => parts.push(part)); return [parts.flat(), answer]; }}"
+    code = f"""async ([task, request]) => {{
+      const parts = [];
+      {number}
+      const answer = await ask(task, request, (part) => parts.push(part));
+      return [parts.flat(), answer];
+    }}"""
     return page.evaluate(code, [task, request])
 
 

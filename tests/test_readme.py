@@ -83,6 +83,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv(
         "PATH", os.pathsep.join([os.fspath(path), os.path.dirname(sys.executable), os.environ["PATH"]])
     )
+    monkeypatch.setenv("BROWSER", "true")  # `fastlstm play` opens nothing here
     monkeypatch.chdir(work)
     return work
 
