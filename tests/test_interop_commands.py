@@ -83,7 +83,7 @@ def test_onnx_without_its_package(run, tmp_path, monkeypatch):
 
 def test_what_export_refuses(run, tmp_path):
     refused(fastlstm("export", tmp_path / "none", tmp_path / "a.onnx"), "no such file")
-    refused(fastlstm("export", run, tmp_path / "a.bin"), "say --to torch or --to onnx", code=2)
+    refused(fastlstm("export", run, tmp_path / "a.bin"), "say --to torch, --to onnx or --to page", code=2)
     refused(fastlstm("export", run, run / "model.safetensors"), "is the model itself")
     refused(fastlstm("export", run, tmp_path / "no" / "a.safetensors"), "make it first")
     refused(fastlstm("export", run, tmp_path, "--to", "torch"), "is a folder")

@@ -47,7 +47,7 @@ def command(run: str, file: str, to: str | None, **page: Any) -> None:
     to = to or ENDINGS.get(Path(file).suffix.lower())
     if to is None:
         raise click.UsageError(
-            f"{file} ends neither in .safetensors nor in .onnx or .html: say --to torch, onnx or page"
+            f"{file} ends neither in .safetensors nor in .onnx or .html: say --to torch, --to onnx or --to page"
         )
     if to != "page" and any(page.values()):
         raise click.UsageError("--title, --half and --with-index are for pages")
