@@ -1,12 +1,8 @@
-"""The one exception that fastlstm raises on purpose, and the words its messages are made of."""
+"""The one exception that fastlstm raises on purpose, and the words that its messages are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-
-class FastLSTMError(ValueError):
-    """What was found, where, and what to do, in one line that is fit to be shown to a person."""
 
 
 def printable(text: object, most: int = 200) -> str:
@@ -21,6 +17,13 @@ def printable(text: object, most: int = 200) -> str:
     text = str(text)
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:most])
     return shown + "…" * (len(text) > most)
+
+
+class FastLSTMError(ValueError):
+    """What was found, where, and what to do, in one printable line, whatever a file or its name may hold."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, 2000))
 
 
 def quoted(text: object, most: int = 40) -> str:

@@ -98,6 +98,7 @@ def test_train_shows_epochs_and_ends_with_the_run_and_how_to_sample(here):
     marks = [line for line in lines if line.endswith(("new", "in train", "in validation"))]
     assert len(marks) == 6
     assert "best at step" in out
+    assert lines[-3].startswith("curves: pip install 'fastlstm[plot]'")
     assert lines[-2:] == ["run: runs/names-1", "sample from it: fastlstm sample runs/names-1"]
     assert run("sample", "runs/names-1", "-n", 3, "--seed", 1).stdout.count("\n") == 3
 
@@ -108,6 +109,42 @@ def test_many_short_epochs_do_not_flood_the_screen(here):
     shown = [line.split()[0] for line in out.splitlines() if line[:7].strip().replace(".", "").isdigit()]
     assert shown == [f"{epoch}.00" for epoch in range(2, 251, 2)]
     assert Path("runs/names-1/metrics.csv").read_text().count("\n") == 251
+
+
+def test_the_end_names_the_curves_where_they_were_drawn(here, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(runs, "find_spec", lambda name: name)
+    out = run("train", write_data(here), "--as", "names", "--epochs", 1, *SMALL).stdout
+    assert "15 steps, 1 epoch; adamw" in out
+    assert "curves: runs/names-1/curves.png" in out
+    assert Path("runs/names-1/curves.png").is_file()
+
+
+def test_what_was_guessed_is_said_before_training(here):
+    (here / "t.csv").write_bytes("Sex;Vorname\nf;Anna\nm;Bö\nf;Cy\n".encode("utf-16"))
+    out = run("train", "t.csv", "--steps", 1, *SMALL).stdout
+    for said in (
+        "t.csv: 3 names, 3 distinct, turned to lower case (--no-lowercase keeps capitals)",
+        "read as names (--as text if it is not)",
+        "read as utf-16-le, as its byte order mark says",
+        "fields are separated by ';'",
+        "the names are in column 'Vorname'",
+    ):
+        assert said in out.splitlines()
+
+
+def test_no_novel_name_stands_in_the_file_that_was_given(here):
+    (here / "few.txt").write_text("aa\nab\nba\nbb\n")
+    run("train", "few.txt", "--as", "names", "--steps", 40, "--validation", 2, "--lr", 0.05, *SMALL)
+    words = ["-n", 30, "--novel", "--unique", "--max-length", 3, "--seed", 1]
+    drawn = run("sample", "runs/few-1", *words, code=3).stdout.split()
+    assert len(drawn) == 2 + 8, "of all strings of at most 3 letters those in the file are missing"
+    assert not {"aa", "ab", "ba", "bb"} & set(drawn)
+    report = run("sample", "runs/few-1", "-n", 300, "--report", "--seed", 1).stdout
+    counts = {line[:8].strip(): int(line[8:18].replace(",", "")) for line in report.splitlines()[1:5]}
+    assert counts["in train"] > 0
+    assert counts["held out"] > 0
+    assert counts["new"] + counts["in train"] + counts["held out"] == 300
 
 
 def test_samples_are_marked_by_where_they_occur(here):
@@ -170,6 +207,7 @@ def test_resume_goes_on_and_refuses_what_it_cannot_change(here):
     assert "run: r" in out
     assert "already" not in run("train", "--resume", "r").stdout
     fails("hidden is 8 in this run", "train", "--resume", "r", "--hidden", 9)
+    fails("minutes is not set in this run", "train", "--resume", "r", "--minutes", 9)
     fails("choose one", "train", "--resume", "r", "--out", "s", code=2)
     fails("holds no checkpoint", "train", "--resume", "nowhere")
     assert not Path("nowhere").exists()
@@ -241,6 +279,13 @@ def test_eval_of_data_and_of_names(trained, here):
     assert float(rows[0]["logprob"]) < 0
     assert "log p" in run("eval", trained, "--name", "anna").stdout
     fails("'q', 'z'", "eval", trained, "--name", "qaz")
+    words = ["eval", trained, "--name", "qaz", "--name", "anna", "--name", "x"]
+    result = run(*words, code=3)
+    assert result.stdout.startswith("anna  log p")
+    assert [line[:15] for line in result.stderr.splitlines()] == ["fastlstm: 'qaz'", "fastlstm: 'x': "]
+    facts = json.loads(run(*words, "--format", "json", code=3).stdout)
+    assert [row["name"] for row in facts] == ["qaz", "anna", "x"]
+    assert [row["logprob"] is None for row in facts] == [True, False, True]
     fails("either DATA or", "eval", trained, code=2)
     fails("no such file", "eval", trained, "absent.txt")
     (here / "bad.txt").write_text("anna\nqq\n")

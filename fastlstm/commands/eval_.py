@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
 
-from fastlstm.commands.fields import with_fields
+from fastlstm.commands.fields import PARTIAL, with_fields
 from fastlstm.commands.streams import utf8
+from fastlstm.errors import FastLSTMError, printable
 
 
 @click.command("eval")
@@ -40,7 +42,7 @@ def command(
 
     DATA are read as what the model was trained on, names or text, and prepared in the same way. The loss is
     the mean over characters, ends of names included, in nats. For single names: log-probability in nats, and
-    bits a character.
+    bits a character; where one cannot be read, the others are scored and the exit code is 3.
     """
     if (data is None) == (not names):
         raise click.UsageError("give either DATA or at least one --name")
@@ -49,14 +51,16 @@ def command(
     model = load_model(run)
     model.network.threads = threads
     if names:
-        from fastlstm.generation.scoring import score
-
-        found = [{"name": n, **s._asdict()} for n, s in zip(names, score(model, names), strict=True)]
+        found = _scored(model, names)
+        known = [row for row in found if row["logprob"] is not None]
         lines = [
-            f"{s['name']}  log p {s['logprob']:.4f}, {s['bits_per_character']:.3f} bits a character"
-            for s in found
+            f"{printable(row['name'])}  log p {row['logprob']:.4f}, {row['bits_per_character']:.3f} bits a character"
+            for row in known
         ]
-        _show(found, "\n".join(lines), form)
+        if known:
+            _show(found, "\n".join(lines), form)
+        if len(known) < len(names):
+            raise SystemExit(PARTIAL if known else 1)
         return
     from fastlstm.charlm import evaluate_model
     from fastlstm.commands.progress import sentence
@@ -77,6 +81,21 @@ def command(
         "characters": scores.characters,
     }
     _show([facts], f"{sentence(scores)}, over {scores.characters:,} characters", form)
+
+
+def _scored(model: Any, names: Iterable[str]) -> list[dict[str, Any]]:
+    """The names with their scores, or with None and a word on standard error where the model cannot read one."""
+    from fastlstm.generation.scoring import score
+
+    found = []
+    for name in names:
+        try:
+            logprob, bits = score(model, [name])[0]
+        except FastLSTMError as error:
+            click.echo(f"fastlstm: {error}", err=True)
+            logprob = bits = None
+        found.append({"name": name, "logprob": logprob, "bits_per_character": bits})
+    return found
 
 
 def _show(rows: list[dict[str, Any]], text: str, form: str) -> None:

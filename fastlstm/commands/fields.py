@@ -11,6 +11,7 @@ import click
 from fastlstm.training.defaults import BY_KIND
 from fastlstm.training.options import Options, flag, whole_or_share
 
+PARTIAL = 3  # the exit code of a request that was met only in part
 SECTIONS = ("Data", "Model", "Training", "Run")
 
 

@@ -53,10 +53,10 @@ def command(run: str, as_json: bool) -> None:
 
 def _model(a: Architecture, vocabulary: Vocabulary, facts: dict[str, Any]) -> list[tuple[str, str]]:
     parameters = sum(math.prod(shape) for shape in a.shapes().values())
-    known = "".join(c if c.isprintable() else repr(c)[1:-1] for c in vocabulary.characters)
+    known = printable("".join(vocabulary.characters))
     lines = [
         ("kind", facts["kind"] + (", lower case" if facts["preprocessing"].get("lowercase") else "")),
-        ("characters", f"{len(vocabulary.characters)}: {known[:200]}{'…' if len(known) > 200 else ''}"),
+        ("characters", f"{len(vocabulary.characters)}: {known}"),
         (
             "network",
             f"{a.layers} × {a.hidden} units, embedding {a.embedding}, {parameters:,} parameters, {a.dtype}",

@@ -11,11 +11,11 @@ from typing import IO, Any
 
 import click
 
+from fastlstm.commands.fields import PARTIAL
 from fastlstm.commands.streams import utf8
 from fastlstm.errors import FastLSTMError
 
 FILE = click.Path(dir_okay=False)
-PARTIAL = 3  # the exit code of a request that was met only in part
 
 SHARE = click.FloatRange(0, 1, min_open=True)
 

@@ -65,8 +65,8 @@ def find(table: Table, wanted: str | int, role: str) -> int:
     if titles is None:
         there = f"numbered 1 to {table.width}, without a header"
     else:
-        there = ", ".join(printable(title, 40) for title in titles[:SHOWN]) + "…" * (len(titles) > SHOWN)
-        there += meant(wanted, titles)
+        shown = [printable(title, 40) for title in titles]
+        there = ", ".join(shown[:SHOWN]) + "…" * (len(shown) > SHOWN) + meant(wanted, shown)
     raise table.refusal(f"there is no {role} {quoted(wanted)}; the columns are {there}")
 
 

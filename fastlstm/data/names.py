@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -84,13 +85,19 @@ def is_missing(value: Any) -> bool:
         return type(value).__name__ == "NAType"
 
 
+def _some(places: Sequence[int]) -> str:
+    """The first of some places, and how many more there are."""
+    shown = ", ".join(f"{place:,}" for place in places[:5])
+    return shown + (f" and {len(places) - 5:,} more" if len(places) > 5 else "")
+
+
 class Names:
     """Names with their duplicates, cleaned: no blanks around them, normal form C, lower case if asked for.
 
     `distinct` holds each name once, in the order of first occurrence; `rows` (N,) int32 is each row's place
     in it; `weights` (N,) float64 or None says in what proportion rows are drawn; `blanks` counts the rows
     left out because they held no name; `notes` are remarks on the reading that its user should see.
-    What is missing in a column (None, NaN) counts as blank, and `notes` say where.
+    What is missing in a column (None, NaN) counts as blank, and a warning and `notes` say where.
     Raises FastLSTMError for what is no list of strings, for a name longer than 256 characters or with a line
     break, and for weights that are not one finite number from 0 up for each name.
 
@@ -125,13 +132,11 @@ class Names:
             except ValueError as error:
                 raise FastLSTMError(f"{source}, name {place}: {error}") from None
         if missing:
-            places = ", ".join(map(str, missing[:5])) + (
-                f" and {len(missing) - 5:,} more" if missing[5:] else ""
+            left_out = (
+                f"{counted(len(missing), 'name')} missing (None, NaN) and left out: number {_some(missing)}"
             )
-            notes = [
-                *notes,
-                f"{counted(len(missing), 'name')} missing (None, NaN) and left out: number {places}",
-            ]
+            warnings.warn(f"{source}: {left_out}", stacklevel=2)
+            notes = [*notes, left_out]
         self._fill(index.names, rows, weights, source, notes, lowercase, index.lowered)
 
     @classmethod

@@ -20,7 +20,6 @@ import numpy as np
 from fastlstm.data.files import write_atomically
 from fastlstm.data.names import Names, read_names
 from fastlstm.data.reading import Source, preprocess
-from fastlstm.data.tables import is_table
 from fastlstm.errors import FastLSTMError
 
 FILE_NAME = "names.index"
@@ -106,8 +105,7 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
 
 def read_avoided(path: str | os.PathLike[str], lowercase: bool) -> set[str]:
     """The names in a table or a file of one name a line, as they would have been read for training."""
-    listed = read_names(path, lowercase=lowercase).distinct if is_table(path) else read_lines(path)
-    return {comparable(name, lowercase) for name in listed}
+    return set(read_names(path, lowercase=lowercase, least=0).distinct)
 
 
 def comparable(name: str, lowercase: bool = False) -> str:

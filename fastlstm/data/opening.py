@@ -25,7 +25,7 @@ def decide_kind(path: str | os.PathLike[str], as_: str | None = None) -> Literal
     if as_ == "names" or as_ == "text":
         return as_
     if as_ is not None:
-        raise FastLSTMError(f"data are read as names or as text, not as {as_!r}")
+        raise FastLSTMError(f"data are read as names or as text, not as {quoted(as_)}")
     name = os.fspath(path)
     if name == "-":
         raise FastLSTMError(

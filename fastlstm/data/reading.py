@@ -159,8 +159,12 @@ class Source:
         """The message about bytes that are not in the encoding, in a piece that begins in line `line`."""
         found, advice = str(error), suggestions(b"", 0, self.encoding)
         if isinstance(error, UnicodeDecodeError):
-            sound = error.object[: error.start].decode(self.encoding, "replace")
-            line += newlines.decode(sound, True).count("\n")
+            sound = error.object[: error.start]
+            try:
+                text = sound.decode(self.encoding, "replace")
+            except UnicodeError:  # "idna" knows no replacement
+                text = sound.decode("latin-1")
+            line += newlines.decode(text, True).count("\n")
             found = f"the byte 0x{error.object[error.start]:02x}"
             advice = suggestions(error.object, error.start, self.encoding)
         return FastLSTMError(f"{self.name}, line {line}: {printable(found)} is not {self.encoding}; {advice}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, quoted
 
 REPLACEMENT = "\ufffd"  # '�' stands for every character that a limited vocabulary leaves out
 CODE_POINTS = 0x110000
@@ -73,9 +73,11 @@ class Vocabulary:
         if len(set(self.characters)) < len(self.characters):
             raise FastLSTMError("a vocabulary's characters must differ, and one occurs twice")
         if replacement is not None and replacement not in self.characters:
-            raise FastLSTMError(f"the replacement {replacement!r} is not among the vocabulary's characters")
+            raise FastLSTMError(
+                f"the replacement {quoted(replacement)} is not among the vocabulary's characters"
+            )
         if not boundary and self.start not in self.characters:
-            raise FastLSTMError(f"the start {start!r} is not among the vocabulary's characters")
+            raise FastLSTMError(f"the start {quoted(start)} is not among the vocabulary's characters")
         codes = code_points("".join(self.characters))
         self._codes = np.concatenate([[0], codes]).astype("<u4") if boundary else codes
         # By code point, the last entry for all beyond; -1 where there is no such character.

@@ -14,7 +14,7 @@ from numbers import Integral
 from typing import Any
 
 from fastlstm.engine.cores import MOST_THREADS
-from fastlstm.errors import FastLSTMError, check_keywords
+from fastlstm.errors import FastLSTMError, check_keywords, quoted
 from fastlstm.network.limits import DEEPEST, WIDEST
 from fastlstm.training.defaults import LENGTHS, defaults_for
 from fastlstm.training.schedules import KINDS
@@ -260,10 +260,12 @@ def _checked(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> A
         if convert is not str and not isinstance(value, str) and converted != value:
             raise ValueError
     except (TypeError, ValueError, OverflowError):
-        raise FastLSTMError(f"{name} is {value!r}; it must be {_KINDS_OF_VALUE[convert]}") from None
+        raise FastLSTMError(f"{name} is {quoted(value)}; it must be {_KINDS_OF_VALUE[convert]}") from None
     if isinstance(converted, str):
         if "choices" in rules and converted not in rules["choices"]:
-            raise FastLSTMError(f"{name} is {converted!r}; it must be one of {', '.join(rules['choices'])}")
+            raise FastLSTMError(
+                f"{name} is {quoted(converted)}; it must be one of {', '.join(rules['choices'])}"
+            )
         return converted
     most = rules.get("high", MOST if isinstance(converted, int) else math.inf)
     limits = [
