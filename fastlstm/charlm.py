@@ -53,7 +53,7 @@ class CharLM:
     """A names or text generator: embedding → LSTM layers → characters.
 
     The keywords are any of `fastlstm.training.options.Options`, the same as `fastlstm train --help` shows: hidden,
-    embedding, layers, dropout, dtype, seed, threads, … What `fit` is given decides between names and text.
+    embedding, layers, dropout, dtype, precision, seed, threads, … What `fit` is given decides between names and text.
     `network`, `vocabulary`, `kind` and `preprocessing` are there after `fit` or `load`; `index` holds the
     training names. Raises FastLSTMError for values out of range, TypeError for unknown keywords.
 
@@ -197,12 +197,18 @@ class CharLM:
         save_model(path, self.network, self.vocabulary, self.kind, self.preprocessing)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> CharLM:
-        """A model from a `.safetensors` file or a run's folder, with the training names if they are there."""
+    def load(
+        cls, path: str | os.PathLike[str], threads: int | None = None, precision: str | None = None
+    ) -> CharLM:
+        """A model from a `.safetensors` file or a run's folder, with the training names if they are there.
+
+        The file does not say in which precision it was trained: it may be evaluated and trained further in any.
+        """
         model = load_model(path)
-        lm = cls(threads=threads)
+        lm = cls(threads=threads, precision=precision)
         lm._network, lm._vocabulary = model.network, model.vocabulary
         lm._network.threads = threads
+        lm._network.precision = precision or lm._network.precision
         lm.kind, lm.preprocessing = model.kind, model.preprocessing
         lm.index = read_index(path)
         return lm

@@ -10,7 +10,7 @@ import pytest
 from guards import Guards
 from networks import random_bits
 
-from fastlstm.engine.kernels import dropout, product, tickets
+from fastlstm.engine.kernels import dropout, operands, product, tickets
 from fastlstm.engine.kernels.compile import kernel
 from fastlstm.engine.layout import full_plan, group_bounds, ragged_plan
 from fastlstm.engine.simd.memory import pointer
@@ -49,7 +49,7 @@ def test_plans_of_full_and_ragged_batches() -> None:
 
 @kernel
 def run_pack_columns(panel, source, source_row, rows, depth):
-    product.pack_columns(
+    operands.pack_columns(
         pointer(panel.ctypes.data, panel), pointer(source.ctypes.data, source), source_row, rows, depth
     )
 
@@ -57,7 +57,7 @@ def run_pack_columns(panel, source, source_row, rows, depth):
 @kernel
 def run_pack_rows(panels, panel_size, source, source_row, rows, columns):
     panels_, source_ = pointer(panels.ctypes.data, panels), pointer(source.ctypes.data, source)
-    product.pack_rows(panels_, panel_size, source_, source_row, rows, columns)
+    operands.pack_rows(panels_, panel_size, source_, source_row, rows, columns)
 
 
 def sizes_around(line: int) -> list[int]:

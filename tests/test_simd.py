@@ -208,13 +208,13 @@ def test_cell_forward_and_backward(bits: int, lines: int) -> None:
     i, f, o = (logistic(gates[k].astype(np.float64)) for k in (0, 1, 3))
     g = np.tanh(gates[2].astype(np.float64))
     after = f * c_before + i * g
-    call("lstm_cell", bits, gates, c_before, c, h, width, n)
+    call("lstm_cell", bits, gates, c_before, c, h, h, width, n)
     for computed, expected in ((gates, [i, f, g, o]), (c, after), (h, o * np.tanh(after))):
         close(computed, np.array(expected), bits)
 
     t, upstream = np.tanh(after), dh.astype(np.float64)
     total = dc + upstream * o * (1 - t * t)
-    call("lstm_cell_backward", bits, gates, c_before, c, dh, dc, width, n)
+    call("lstm_cell_backward", bits, gates, c_before, c, dh, dc, gates, width, n)
     slopes = [g * i * (1 - i), c_before * f * (1 - f), i * (1 - g * g)]
     close(gates, np.array([*(total * slope for slope in slopes), upstream * t * o * (1 - o)]), bits)
     close(dc, total * f, bits)

@@ -33,13 +33,23 @@ class Uncopied:
 class Arena:
     """Named arrays that only grow; a grown or reshaped one starts from zero again.
 
-    Rows keep their stride, so the padding past their real units stays zero from batch to batch.
+    Rows keep their stride, so the padding past their real units stays zero from batch to batch. Operands of products are
+    floats of the same dtype or, if `paired`, pairs of bfloat16; `operands` is what they are elements of.
     """
 
-    def __init__(self, dtype: str | np.dtype) -> None:
-        self.dtype = np.dtype(dtype)
+    def __init__(self, dtype: str | np.dtype, paired: bool = False) -> None:
+        self.dtype, self.paired = np.dtype(dtype), paired
+        self.operands = np.dtype(np.uint32) if paired else self.dtype
         self.arrays: dict[str, np.ndarray] = {}
         self.bytes = 0
+
+    def steps(self, size: int) -> int:
+        """The elements that `size` operands in a row, or in a panel's column, are."""
+        return -(-size // 2) if self.paired else size
+
+    def operand_row(self, size: int) -> int:
+        """`row_stride` of so many operands, in elements."""
+        return row_stride(self.steps(size), self.operands)
 
     def take(self, name: str, *shape: int, dtype: str | np.dtype | None = None) -> np.ndarray:
         """The array `name` of at least this shape's rows; all dimensions but the first are as asked for."""

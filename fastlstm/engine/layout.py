@@ -149,7 +149,8 @@ class LayerMemory:
         self.x_padded, self.x_row = whole_lines(width, dtype), row_stride(width, dtype)
         self.gates_row = row_stride(4 * self.padded, dtype)
         record.fill(hidden=hidden, width=width, padded=self.padded, step=1, h_row=self.row, x_row=self.x_row,
-             gates_row=self.gates_row)  # fmt: skip
+             gates_row=self.gates_row, h_operand_row=arena.operand_row(hidden),
+             x_operand_row=arena.operand_row(width), d_gates_row=arena.operand_row(4 * self.padded))  # fmt: skip
         self._weights = record.setter("w_h", "w_h_row", "w_x", "w_x_row", "b_h", "b_x")
         self._gradients = record.setter("dw_h", "dw_h_row", "dw_x", "dw_x_row", "db_h", "db_x")
         self.panels()
@@ -157,15 +158,26 @@ class LayerMemory:
     def panels(self) -> None:
         """Room for the packed weights and the bias."""
         four = 4 * self.padded
-        self.keep("forward_h", four // self.line, self.hidden, self.line)
-        self.keep("forward_x", four // self.line, self.width, self.line)
+        self.keep_operands("forward_h", four // self.line, self.arena.steps(self.hidden), self.line)
+        self.keep_operands("forward_x", four // self.line, self.arena.steps(self.width), self.line)
         self.keep("bias", four)
 
     def keep(self, field: str, *shape: int) -> np.ndarray:
-        """Allocate a field of the record."""
+        """Allocate a field of floats of the record."""
         array = self.arena.take(f"{self.name}.{field}", *shape)
         self.record[field] = array
         return array
+
+    def keep_operands(self, field: str, *shape: int) -> None:
+        """Allocate a field of operands; a shape counts pairs where they are pairs."""
+        self.record[field] = self.arena.take(f"{self.name}.{field}", *shape, dtype=self.arena.operands)
+
+    def keep_as(self, field: str, floats: str, *shape: int) -> None:
+        """Allocate a field of operands that are made of floats; where they are floats themselves, it is that field."""
+        if self.arena.paired:
+            self.keep_operands(field, *shape)
+        else:
+            self.record[field] = self.record[floats]
 
     def weights(self, weights: Weights) -> None:
         self._weights(*weights.w_h, *weights.w_x, weights.b_h, weights.b_x)
@@ -174,8 +186,13 @@ class LayerMemory:
         self._gradients(*weights.w_h, *weights.w_x, weights.b_h, weights.b_x)
 
     def table(self, vocabulary: int, backward: bool) -> None:
-        """Inputs are ids, which go through a table."""
+        """Inputs are ids, which go through a table: made of floats, not by the panels of operands."""
         self.keep("table", vocabulary, self.gates_row)
+        if self.arena.paired:
+            self.keep("table_x", 4 * self.padded // self.line, self.width, self.line)
+            self.record["forward_x"] = 0
+        else:
+            self.record["table_x"] = self.record["forward_x"]
         if backward:
             self.keep("d_table", vocabulary, self.gates_row)
 
@@ -184,6 +201,7 @@ class LayerMemory:
         self.keep("gates", room.positions, self.gates_row)
         self.keep("h", room.rows + room.positions, self.row)
         self.keep("c", room.rows + room.positions, self.row)
+        self.keep_as("h_operand", "h", room.rows + room.positions, self.record["h_operand_row"])
 
     def backward(self, room: Room, inputs: bool, single: bool) -> None:
         """Room for a batch's gradients; with `inputs`, the transposed input weights too.
@@ -194,9 +212,12 @@ class LayerMemory:
         if single:
             self.keep("shares", -(-self.padded // UNITS), 2, self.row)
         else:
-            self.keep("backward_h", self.padded // self.line, four, self.line)
-        if inputs:
+            self.keep_operands("backward_h", self.padded // self.line, self.arena.steps(four), self.line)
+        if inputs and self.record["table"]:
             self.keep("backward_x", self.x_padded // self.line, four, self.line)
+        elif inputs:
+            self.keep_operands("backward_x", self.x_padded // self.line, self.arena.steps(four), self.line)
+        self.keep_as("d_gates", "gates", room.positions, self.record["d_gates_row"])
         self.keep("dh", room.positions, self.row)
         self.keep("dc", room.rows, self.row)
         self.keep("db_row", four)

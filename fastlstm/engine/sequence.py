@@ -31,12 +31,16 @@ Addresses = tuple[int, int]
 
 
 class Kind(NamedTuple):
-    """What decides a layer's memory, apart from the batch; `ids` says that its inputs are ids, not floats."""
+    """What decides a layer's memory, apart from the batch.
+
+    `ids` says that its inputs are ids, not floats, `paired` that operands of products are pairs of bfloat16.
+    """
 
     dtype: np.dtype
     hidden: int
     width: int
     ids: bool
+    paired: bool = False
 
 
 class Workspace(Uncopied):
@@ -44,7 +48,7 @@ class Workspace(Uncopied):
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.arena = Arena(kind.dtype)
+        self.arena = Arena(kind.dtype, kind.paired)
         self.record = np.zeros(1, LAYER)
         record = Row(self.record)
         self.memory = LayerMemory(self.arena, "lstm", record, kind.hidden, kind.width)
@@ -55,8 +59,8 @@ class Workspace(Uncopied):
         self.set_backward = record.setter(
             "width_out", "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out", "dx", "dh0"
         )
-        # Any array of the dtype tells the programs which one it is.
-        self.like = aligned(1, kind.dtype)
+        # Any array of what operands are elements of tells the programs which type it is.
+        self.like = aligned(1, self.arena.operands)
         self._use: tuple[bool, bool, Frozen | None] | None = None
         self._room = Room(0, 0)
 
@@ -83,6 +87,7 @@ class Workspace(Uncopied):
             self.dh0 = address(memory.keep("dh0", room.rows, memory.row))
         if not self.kind.ids:
             memory.keep("x", room.positions, memory.x_row)
+            memory.keep_as("x_operand", "x", room.positions, memory.record["x_operand_row"])
             if backward:
                 self.dx = address(memory.keep("dx", room.positions, memory.x_row))
         self._use, self._room = use, room
@@ -110,16 +115,17 @@ def take_workspace(kind: Kind) -> Workspace:
 class Frozen(Uncopied):
     """Packed weights: read by any number of calls, changed by none."""
 
-    def __init__(self, W: np.ndarray, b: np.ndarray) -> None:
+    def __init__(self, W: np.ndarray, b: np.ndarray, paired: bool = False) -> None:
         """W (4H, H + I) and b (4H,)."""
         # The copy serves calls that keep a cache, which packs for the backward pass too.
         self.arrays = W.copy(), b.copy()
         self.weights = fused_weights(*self.arrays)
         self.hidden, self.width, self.dtype = len(W) // 4, W.shape[1] - len(W) // 4, W.dtype
-        self.workspace = Workspace(Kind(self.dtype, self.hidden, self.width, True))
+        self.workspace = Workspace(Kind(self.dtype, self.hidden, self.width, True, paired))
         memory = self.workspace.memory
         memory.weights(self.weights)
         memory.table(self.width, False)
+        memory.panels()
         workers.run(pack_program, self.workspace.record, self.workspace.like)
 
     def lend(self, record: Row, ids: bool) -> None:
@@ -137,7 +143,7 @@ class Cache(Uncopied):
         self, workspace: Workspace, plan: Plan, order: np.ndarray | None, ids: np.ndarray | None
     ) -> None:
         self.workspace, self.plan, self.order, self.ids = workspace, plan, order, ids
-        self.dtype, self.hidden, self.width, _ = workspace.kind
+        self.dtype, self.hidden, self.width, *_ = workspace.kind
         # The backward pass writes over the gates; a second one has them computed again.
         self.spent = False
         # One backward pass at a time.

@@ -18,6 +18,9 @@ from fastlstm.network.architecture import Architecture, State
 from fastlstm.network.optim import Optimizer
 from fastlstm.network.program import Program
 
+BFLOAT16 = "bf16"
+"""The precision whose operands are bfloat16, whose sums and everything else float32."""
+
 
 class Metrics(NamedTuple):
     """Of one call: mean loss in nats a target, correct argmaxes, targets, and the gradients' global norm."""
@@ -36,21 +39,53 @@ class Network:
     A network is not for two threads at once; several networks are.
     """
 
-    def __init__(self, architecture: Architecture, seed: int = 0, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        seed: int = 0,
+        threads: int | None = None,
+        precision: str | None = None,
+    ) -> None:
         self.architecture = architecture
         self.threads = threads
         self.parameters = Parameters(architecture.shapes(), architecture.dtype)
         self.gradients = self.parameters.like()
         self._initialize(np.random.default_rng(seed))
-        self._program = Program(architecture, self.parameters, self.gradients)
+        self._set_precision(precision or architecture.dtype)
 
     def __getstate__(self) -> tuple[Any, ...]:
         """For copies: the program holds addresses, so each network has one of its own."""
-        return self.architecture, self.threads, self.parameters, self.gradients
+        return self.architecture, self.threads, self.parameters, self.gradients, self.precision
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.architecture, self.threads, self.parameters, self.gradients = state
-        self._program = Program(self.architecture, self.parameters, self.gradients)
+        self.architecture, self.threads, self.parameters, self.gradients, precision = state
+        self._set_precision(precision)
+
+    @property
+    def precision(self) -> str:
+        """What operands of the large products are rounded to: the parameters' dtype, or "bf16"; it may be changed.
+
+        States, sums, activations, losses, gradients and parameters stay in that dtype, for bf16 float32.
+
+        >>> Network(Architecture(5, 4, 3), precision="bf16").parameters.flat.dtype
+        dtype('float32')
+        """
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        if precision != self._precision:
+            frozen = self.frozen
+            self._set_precision(precision)
+            self._program.freeze(frozen)
+
+    def _set_precision(self, precision: str) -> None:
+        dtype = self.architecture.dtype
+        if precision not in (dtype, BFLOAT16) or (precision == BFLOAT16 and dtype != "float32"):
+            other = " or bf16" if dtype == "float32" else ""
+            raise FastLSTMError(f"precision is {precision!r}; of {dtype} weights it must be {dtype}{other}")
+        self._precision = precision
+        self._program = Program(self.architecture, self.parameters, self.gradients, precision == BFLOAT16)
 
     def _initialize(self, rng: np.random.Generator) -> None:
         H = self.architecture.hidden

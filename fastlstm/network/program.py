@@ -48,15 +48,18 @@ class Pass(NamedTuple):
 class Program(Uncopied):
     """The arena of one network, the records that point into it, and `run`."""
 
-    def __init__(self, architecture: Architecture, parameters: Parameters, gradients: Parameters) -> None:
+    def __init__(
+        self, architecture: Architecture, parameters: Parameters, gradients: Parameters, paired: bool = False
+    ) -> None:
+        """`paired`: operands of the large products are pairs of bfloat16."""
         self.architecture, self.parameters, self.gradients = architecture, parameters, gradients
-        self.arena = Arena(architecture.dtype)
+        self.arena = Arena(architecture.dtype, paired)
         self.records = np.zeros(architecture.layers, LAYER)
         self.network, self.head = np.zeros(1, NETWORK), np.zeros(1, HEAD)
         self._row, self._head_row = Row(self.network), Row(self.head)
         self.results, self.positions = np.zeros(3), 0
-        # Any array of the dtype tells the program which one it is.
-        self.like = aligned(1, architecture.dtype)
+        # Any array of what operands are elements of tells the program which type it is.
+        self.like = aligned(1, self.arena.operands)
         self.freeze(False)
         self._kind: Pass | None = None
         self._room = Room(0, 0)
@@ -78,10 +81,12 @@ class Program(Uncopied):
         a, p, g = self.architecture, self.parameters, self.gradients
         dtype, name = self.arena.dtype, "embedding" if a.tied else "head.W"
         line, padded = whole_lines(1, dtype), whole_lines(a.vocabulary, dtype)
-        take = self.arena.address
+        take, arena = self.arena.address, self.arena
+        forward = take("head.forward", padded // line, arena.steps(a.hidden), line, dtype=arena.operands)
         self._head_row.fill(vocabulary=a.vocabulary, padded=padded, w=p[name], w_row=a.hidden, b=p["head.b"], dw=g[name],
-             db=g["head.b"], forward=take("head.forward", padded // line, a.hidden, line), bias=take("head.bias", padded),
-             logits_row=row_stride(a.vocabulary, dtype), db_row=take("head.db_row", padded))  # fmt: skip
+             db=g["head.b"], forward=forward, bias=take("head.bias", padded),
+             logits_row=row_stride(a.vocabulary, dtype), db_row=take("head.db_row", padded),
+             d_logits_row=arena.operand_row(a.vocabulary))  # fmt: skip
 
     def _network(self) -> None:
         a, p, g = self.architecture, self.parameters, self.gradients
@@ -174,17 +179,21 @@ class Program(Uncopied):
     def _reserve_layer(self, l: int, room: Room, kind: Pass) -> None:
         a, memory, record = self.architecture, self.layers[l], self.layers[l].record
         memory.forward(room)
-        record.fill(table=0, d_table=0, x=0, states_below=0, dx=0, dropped=0, dh0=0, shares=0, backward_h=0,
-             backward_x=0)  # fmt: skip
+        record.fill(table=0, d_table=0, x=0, x_operand=0, states_below=0, dx=0, dropped=0, dropped_operand=0, dh0=0,
+             shares=0, backward_h=0, backward_x=0)  # fmt: skip
         if l:
             below = self.layers[l - 1].record
-            record.fill(x=below["dropped"] or below["h"], states_below=not below["dropped"])
+            record.fill(x_operand=below["dropped_operand"] or below["h_operand"],
+                        states_below=not below["dropped"])  # fmt: skip
         elif kind.gathered:
+            memory.panels()
             memory.keep("x", room.positions, memory.x_row)
+            memory.keep_as("x_operand", "x", room.positions, record["x_operand_row"])
         else:
             memory.table(a.vocabulary, kind.backward)
         if kind.dropping and a.dropout:
             memory.keep("dropped", room.positions, memory.row)
+            memory.keep_as("dropped_operand", "dropped", room.positions, record["h_operand_row"])
         if not kind.backward:
             return
         memory.backward(room, l > 0 or a.embedding > 0, kind.single)
@@ -198,12 +207,16 @@ class Program(Uncopied):
     def _reserve_head(self, room: Room, backward: bool) -> None:
         a, take = self.architecture, self.arena.address
         top, line = self.layers[-1], self.layers[-1].line
-        self.logits = self.arena.take("head.logits", room.positions, self._head_row["logits_row"])
+        record, operands = self._head_row, self.arena.operands
+        self.logits = d_logits = self.arena.take("head.logits", room.positions, record["logits_row"])
+        if self.arena.paired:
+            d_logits = self.arena.take("head.d_logits", room.positions, record["d_logits_row"], dtype=operands)
         self.losses = self.arena.take("head.losses", room.positions, dtype="float64")
-        self._head_row.fill(logits=self.logits, losses=self.losses,
+        record.fill(logits=self.logits, d_logits=d_logits if backward else 0, losses=self.losses,
              correct=take("head.correct", room.positions, dtype="int32"),
              stats=take("head.stats", room.rows, line),
-             backward=take("head.backward", top.padded // line, a.vocabulary, line) if backward else 0)  # fmt: skip
+             backward=backward and take("head.backward", top.padded // line, self.arena.steps(a.vocabulary), line,
+                                        dtype=operands))  # fmt: skip
 
     def _reserve_update(self, optimizer: Optimizer) -> None:
         pieces, v = optimizer.pieces, optimizer.moments.get("v")

@@ -17,7 +17,7 @@ def make_network(options: Options, vocabulary: Vocabulary) -> Network:
     """A network of these options with its initial weights."""
     sizes = {option.name for option in fields(Architecture)} - {"vocabulary", "conditions"}
     architecture = Architecture(vocabulary.size, **{name: getattr(options, name) for name in sizes})
-    return Network(architecture, options.seed, options.threads)
+    return Network(architecture, options.seed, options.threads, options.precision)
 
 
 def make_optimizer(options: Options, network: Network) -> Optimizer:

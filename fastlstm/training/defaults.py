@@ -49,4 +49,5 @@ def defaults_for(kind: str, size: int, given: Mapping[str, Any]) -> dict[str, An
         defaults["weight_decay"] = 0.0
     if given["tied"]:
         defaults["embedding"] = hidden
+    defaults["precision"] = given["dtype"]
     return defaults

@@ -19,6 +19,7 @@ from fastlstm.network.limits import DEEPEST, WIDEST
 from fastlstm.training.defaults import LENGTHS, defaults_for
 from fastlstm.training.schedules import KINDS
 
+PRECISIONS = ("float32", "float64", "bf16")
 READING = ("kind", "column", "header", "delimiter", "encoding", "lowercase", "limit", "weight")
 MOST = 2**53  # what a whole number may be where nothing else limits it
 
@@ -90,7 +91,7 @@ class Options:
         False, "Model", bool, "Learn the initial state instead of starting from zero."
     )
     forget_bias: float = _option(1.0, "Model", float, "What the forget gates' biases start from.")
-    dtype: str = _option("float32", "Model", str, "Precision.", choices=("float32", "float64"))
+    dtype: str = _option("float32", "Model", str, "Of the weights.", choices=("float32", "float64"))
 
     epochs: int | None = _option(
         None, "Training", int, "Train for so many passes over the data.", low=1, late=True
@@ -114,12 +115,7 @@ class Options:
     )
     schedule: str = _option("onecycle", "Training", str, "How the learning rate changes.", choices=KINDS)
     warmup: float | None = _option(
-        None,
-        "Training",
-        float,
-        "Share of the run in which the rate rises.  [onecycle 0.3, others 0]",
-        low=0,
-        below=1,
+        None, "Training", float, "Share of the run of rising rates.  [onecycle 0.3, others 0]", low=0, below=1
     )
     final: float | None = _option(
         None,
@@ -148,6 +144,9 @@ class Options:
     )
     seed: int = _option(
         0, "Training", int, "Seed of weights, split, order and dropout.", low=0, high=2**64 - 1
+    )
+    precision: str | None = _option(
+        None, "Training", str, "Of large products; bf16 is fast.  [as dtype]", choices=PRECISIONS, late=True
     )
     threads: int | None = _option(
         None,

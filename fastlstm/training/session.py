@@ -96,6 +96,7 @@ class Session:
         self.kind, self.vocabulary = data.kind, self.feed.vocabulary
         self.preprocessing = {"lowercase": data.lowercase}
         self.network = network or make_network(o, self.vocabulary)
+        self.network.precision = o.precision or o.dtype
         self.optimizer = make_optimizer(o, self.network)
         self.position = Position()
         self.state: State | None = None

@@ -18,6 +18,8 @@ from numba.core.serialize import dumps
 from fastlstm.engine.compiled import Entry, not_kept
 from fastlstm.engine.signals import uncut
 from fastlstm.engine.simd import library
+from fastlstm.engine.simd.memory import PAIR
+from fastlstm.engine.simd.target import BF16
 
 
 class Entries:
@@ -75,10 +77,12 @@ class LibraryOnly:
 
 
 def load_library(sig: Any, folder: Path | None) -> None:
-    """Load the library for each float type among the arguments."""
+    """Load the library for each type of operands among the arguments."""
     for argument in sig if isinstance(sig, tuple) else sig.args:
-        if isinstance(argument, types.Array) and isinstance(argument.dtype, types.Float):
-            library.load(argument.dtype.bitwidth, folder)
+        if isinstance(argument, types.Array) and (
+            isinstance(argument.dtype, types.Float) or argument.dtype == PAIR
+        ):
+            library.load(BF16 if argument.dtype == PAIR else argument.dtype.bitwidth, folder)
 
 
 class Part(JITCodeLibrary):
@@ -131,6 +135,21 @@ def inner(function: Callable[..., Any]) -> Any:
     specialised = dispatcher.get_call_template
     dispatcher.get_call_template = lambda kinds, named: specialised(tuple(map(widened, kinds)), named)
     return dispatcher
+
+
+def either(floats: Any, pairs: Any) -> Any:
+    """One name for two functions: `pairs` where an argument is made of pairs of bfloat16, else `floats`."""
+
+    def chosen(kinds: Any) -> Any:
+        made_of = [kind.dtype for kind in kinds if isinstance(kind, types.Array | types.CPointer)]
+        return of_pairs if PAIR in made_of else of_floats
+
+    of_floats, of_pairs = (
+        (function.get_call_template, function.get_overload) for function in (floats, pairs)
+    )
+    floats.get_call_template = lambda kinds, named: chosen(kinds)[0](kinds, named)
+    floats.get_overload = lambda kinds: chosen(kinds)[1](kinds)
+    return floats
 
 
 def widened(kind: Any) -> Any:

@@ -83,7 +83,7 @@ def advance(layers, head, rows, ids, t, first, count, like):
         for r in range(count):
             copy(before, at(c, r * layer.h_row), layer.padded)
             lstm_cell(at(gates, r * layer.gates_row), before, at(c, r * layer.h_row), at(h, r * layer.h_row),
-                      layer.padded, layer.padded)  # fmt: skip
+                      at(h, r * layer.h_row), layer.padded, layer.padded)  # fmt: skip
         below = h
     logits = at(pointer(rows.logits, like), first * head.logits_row)
     for r in range(count):

@@ -7,9 +7,11 @@ import math
 import numpy as np
 
 from fastlstm.engine.kernels.compile import inner
+from fastlstm.engine.kernels.gradients import position_sums
 from fastlstm.engine.kernels.layer import UNITS, span, spans
-from fastlstm.engine.kernels.product import line, pack_columns, pack_rows, product
-from fastlstm.engine.simd.memory import at, cast, floats_pointer, ids_pointer, pointer
+from fastlstm.engine.kernels.operands import as_operands, pack_columns, pack_rows
+from fastlstm.engine.kernels.product import line, product, steps
+from fastlstm.engine.simd.memory import at, cast, floats_pointer, ids_pointer, operand, pointer
 from fastlstm.engine.simd.routines import add, copy, scale, softmax
 
 # What stands for minus infinity in the padding of the logits: no NaN can come of it.
@@ -26,41 +28,42 @@ def pack_head(head, hidden, like):
         bias[v] = b[v] if v < head.vocabulary else LOWEST
     for first in range(0, head.vocabulary, across):
         rows = min(across, head.vocabulary - first)
-        panel = at(pointer(head.forward, like), first * hidden)
+        forward = operand(head.forward, like)
+        panel = at(forward, first * steps(forward, hidden))
         pack_columns(panel, at(w, first * head.w_row), head.w_row, rows, hidden)
     if head.backward:
-        target = pointer(head.backward, like)
-        pack_rows(target, head.vocabulary * across, w, head.w_row, head.vocabulary, hidden)
+        target = operand(head.backward, like)
+        pack_rows(target, steps(target, head.vocabulary) * across, w, head.w_row, head.vocabulary, hidden)
 
 
 @inner
 def logits_forward(batch, head, layer, first, last, like):
     """Logits of the rows first..last from the last layer's outputs."""
     logits, out = pointer(head.logits, like), outputs(batch, layer, like)
-    across = line(logits)
+    across, depth = line(logits), steps(out, layer.hidden)
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
         for n in range(position, position + rows):
             copy(at(logits, n * head.logits_row), pointer(head.bias, like), head.padded)
         if rows:
             product(at(logits, position * head.logits_row), head.logits_row,
-                    at(out, position * layer.h_row), layer.h_row, 1,
-                    pointer(head.forward, like), across, layer.hidden * across,
-                    rows, layer.hidden, head.vocabulary, 1, 0)  # fmt: skip
+                    at(out, position * layer.h_operand_row), layer.h_operand_row, 1,
+                    operand(head.forward, like), across, depth * across,
+                    rows, depth, head.vocabulary, 1, 0)  # fmt: skip
 
 
 @inner
 def outputs(batch, layer, like):
-    """What the next layer sees of this one, a row for each position."""
+    """What the next layer sees of this one, operands, a row for each position."""
     if layer.dropped:
-        return pointer(layer.dropped, like)
-    return at(pointer(layer.h, like), batch.rows * layer.h_row)
+        return operand(layer.dropped_operand, like)
+    return at(operand(layer.h_operand, like), batch.rows * layer.h_operand_row)
 
 
 @inner
 def loss_rows(batch, head, group, first, last, like):
     """Logits become (probabilities − one-hot of the target) / divisor; each position's loss and whether argmax is right."""
-    logits = pointer(head.logits, like)
+    logits, d_logits = pointer(head.logits, like), operand(head.d_logits, like)
     losses, correct = floats_pointer(head.losses), ids_pointer(head.correct)
     targets = ids_pointer(batch.targets)
     result = at(pointer(head.stats, like), group * line(logits))
@@ -83,20 +86,22 @@ def loss_rows(batch, head, group, first, last, like):
             result[1] = 1 / (result[1] * head.divisor)
             scale(row, at(result, 1), head.padded)
             row[target] -= cast(1 / head.divisor, row)
+            if head.d_logits:
+                as_operands(at(d_logits, n * head.d_logits_row), row, head.padded)
 
 
 @inner
 def head_backward(batch, head, layer, first, last, like):
     """The gradients of the last layer's outputs from those of the logits."""
-    dh, logits = pointer(layer.dh, like), pointer(head.logits, like)
-    across = line(dh)
+    dh, d_logits = pointer(layer.dh, like), operand(head.d_logits, like)
+    across, depth = line(dh), steps(d_logits, head.vocabulary)
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
         if rows:
             product(at(dh, position * layer.h_row), layer.h_row,
-                    at(logits, position * head.logits_row), head.logits_row, 1,
-                    pointer(head.backward, like), across, head.vocabulary * across,
-                    rows, head.vocabulary, layer.padded, 0, 0)  # fmt: skip
+                    at(d_logits, position * head.d_logits_row), head.d_logits_row, 1,
+                    operand(head.backward, like), across, depth * across,
+                    rows, depth, layer.padded, 0, 0)  # fmt: skip
 
 
 @inner
@@ -108,11 +113,12 @@ def head_atoms(layer):
 @inner
 def head_gradients(batch, head, layer, atom, like):
     """dW of one atom's columns, and with the first atom db, summed over all positions in their order."""
-    logits, out = pointer(head.logits, like), outputs(batch, layer, like)
-    across, first = line(logits), atom * UNITS
-    product(at(pointer(head.dw, like), first), head.w_row, logits, 1, head.logits_row, at(out, first), layer.h_row, across,
-            head.vocabulary, batch.positions, min(UNITS, layer.hidden - first), 0, 1)  # fmt: skip
+    d_logits, out, first = operand(head.d_logits, like), outputs(batch, layer, like), atom * UNITS
+    position_sums(batch, layer, at(pointer(head.dw, like), first), head.w_row, d_logits, head.d_logits_row,
+                  at(out, steps(out, first)), layer.h_operand_row, head.vocabulary,
+                  min(UNITS, layer.hidden - first))  # fmt: skip
     if atom == 0:
+        logits = pointer(head.logits, like)
         db_row, db = pointer(head.db_row, like), pointer(head.db, like)
         for v in range(head.padded):
             db_row[v] = 0

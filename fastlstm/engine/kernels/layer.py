@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner
-from fastlstm.engine.kernels.product import line, pack_columns, pack_rows, product
-from fastlstm.engine.simd.memory import at, ids_pointer, pointer
+from fastlstm.engine.kernels.operands import as_operands, pack_columns, pack_rows
+from fastlstm.engine.kernels.product import line, product, steps
+from fastlstm.engine.simd.memory import at, ids_pointer, operand, pointer
 from fastlstm.engine.simd.routines import add, copy
 
 # Rows of a product over many positions at a time: they stay in the L2 cache while the panels pass.
@@ -38,28 +39,35 @@ def pack_block(layer, block, vocabulary, e, embedding, like):
                 bias[u] += b_h[row + u]
             if layer.b_x:
                 bias[u] += b_x[row + u]
-        forward_h = at(pointer(layer.forward_h, like), panel * hidden * across)
-        pack_columns(forward_h, at(w_h, row * layer.w_h_row), layer.w_h_row, units, hidden)
-        forward_x = at(pointer(layer.forward_x, like), panel * layer.width * across)
-        pack_columns(forward_x, at(w_x, row * layer.w_x_row), layer.w_x_row, units, layer.width)
+        rows_h, rows_x = at(w_h, row * layer.w_h_row), at(w_x, row * layer.w_x_row)
+        forward_h, forward_x = operand(layer.forward_h, like), operand(layer.forward_x, like)
+        depth, depth_x = steps(forward_h, hidden), steps(forward_x, layer.width)
+        pack_columns(at(forward_h, panel * depth * across), rows_h, layer.w_h_row, units, hidden)
+        if layer.forward_x:
+            pack_columns(at(forward_x, panel * depth_x * across), rows_x, layer.w_x_row, units, layer.width)
+        whole, four = 4 * padded * across, steps(forward_h, 4 * padded) * across
         if layer.backward_h:
-            target = at(pointer(layer.backward_h, like), column * across)
-            pack_rows(target, 4 * padded * across, at(w_h, row * layer.w_h_row), layer.w_h_row, units, hidden)
-        if layer.backward_x:
+            target = at(operand(layer.backward_h, like), steps(forward_h, column) * across)
+            pack_rows(target, four, rows_h, layer.w_h_row, units, hidden)
+        if layer.backward_x and layer.table:
             target = at(pointer(layer.backward_x, like), column * across)
-            pack_rows(
-                target, 4 * padded * across, at(w_x, row * layer.w_x_row), layer.w_x_row, units, layer.width
-            )
+            pack_rows(target, whole, rows_x, layer.w_x_row, units, layer.width)
+        elif layer.backward_x:
+            target = at(operand(layer.backward_x, like), steps(forward_x, column) * across)
+            pack_rows(target, four, rows_x, layer.w_x_row, units, layer.width)
         if layer.table:
             table = at(pointer(layer.table, like), column)
+            table_x = at(pointer(layer.table_x, like), panel * layer.width * across)
+            if layer.table_x != layer.forward_x:
+                pack_columns(table_x, rows_x, layer.w_x_row, units, layer.width)
             for v in range(vocabulary):
                 copy(at(table, v * layer.gates_row), bias, across)
             if embedding:
-                product(table, layer.gates_row, pointer(e, like), embedding, 1, forward_x, across, 0,
+                product(table, layer.gates_row, pointer(e, like), embedding, 1, table_x, across, 0,
                         vocabulary, embedding, across, 1, 0)  # fmt: skip
             else:
                 for v in range(vocabulary):
-                    add(at(table, v * layer.gates_row), at(forward_x, v * across), across)
+                    add(at(table, v * layer.gates_row), at(table_x, v * across), across)
 
 
 @inner
@@ -91,8 +99,19 @@ def active_rows(batch, t, first, last):
 
 @inner
 def dense_inputs(batch, layer, like):
-    """The layer's inputs, a row for each position."""
-    return at(pointer(layer.x, like), batch.rows * layer.x_row if layer.states_below else 0)
+    """The layer's inputs as operands, a row for each position."""
+    return at(operand(layer.x_operand, like), batch.rows * layer.x_operand_row if layer.states_below else 0)
+
+
+@inner
+def inputs_as_operands(layer, position, rows, like):
+    """Make operands of the dense inputs of positions in a row."""
+    x, across = pointer(layer.x, like), line(pointer(layer.x, like))
+    whole = -(-layer.width // across) * across
+    for n in range(position, position + rows):
+        as_operands(
+            at(operand(layer.x_operand, like), n * layer.x_operand_row), at(x, n * layer.x_row), whole
+        )
 
 
 @inner
@@ -111,9 +130,10 @@ def inputs_span(batch, layer, position, rows, unit, units, like):
                 source = at(bias, column)
             copy(at(target, n * layer.gates_row), source, width)
         if not layer.table:
-            panel = at(pointer(layer.forward_x, like), column * layer.width)
-            product(target, layer.gates_row, at(dense_inputs(batch, layer, like), position * layer.x_row), layer.x_row, 1,
-                    panel, across, layer.width * across, rows, layer.width, width, 1, 0)  # fmt: skip
+            forward_x, x = operand(layer.forward_x, like), dense_inputs(batch, layer, like)
+            depth = steps(x, layer.width)
+            product(target, layer.gates_row, at(x, position * layer.x_operand_row), layer.x_operand_row, 1,
+                    at(forward_x, column * depth), across, depth * across, rows, depth, width, 1, 0)  # fmt: skip
 
 
 @inner
@@ -127,15 +147,15 @@ def inputs_forward(batch, layer, first, last, unit, units, like):
 @inner
 def inputs_span_backward(batch, layer, position, rows, column, columns, like):
     """So many columns of dx = gradients of the gates' arguments · W_x, for positions in a row."""
-    gates = pointer(layer.gates, like)
-    across, padded = line(gates), layer.padded
+    d_gates = operand(layer.d_gates, like)
+    across, four = line(d_gates), steps(d_gates, 4 * layer.padded)
     # Whole lines: dx may be the gradients of the layer below, whose padding an earlier NaN may have filled.
     whole = -(-columns // across) * across
     if rows:
         dx = at(pointer(layer.dx, like), position * layer.x_row + column)
-        product(dx, layer.x_row, at(gates, position * layer.gates_row), layer.gates_row, 1,
-                at(pointer(layer.backward_x, like), 4 * padded * column), across, 4 * padded * across,
-                rows, 4 * padded, whole, 0, 0)  # fmt: skip
+        product(dx, layer.x_row, at(d_gates, position * layer.d_gates_row), layer.d_gates_row, 1,
+                at(operand(layer.backward_x, like), four * column), across, four * across,
+                rows, four, whole, 0, 0)  # fmt: skip
 
 
 @inner

@@ -13,7 +13,16 @@ from fastlstm.engine.kernels.head import (
     loss_rows,
     pack_head,
 )
-from fastlstm.engine.kernels.layer import blocks, inputs_backward, inputs_forward, pack_block, span, spans
+from fastlstm.engine.kernels.layer import (
+    blocks,
+    inputs_as_operands,
+    inputs_backward,
+    inputs_forward,
+    pack_block,
+    span,
+    spans,
+)
+from fastlstm.engine.kernels.operands import as_operands
 from fastlstm.engine.kernels.optimizer import run_update
 from fastlstm.engine.kernels.product import line, product
 from fastlstm.engine.kernels.recurrence import (
@@ -28,6 +37,7 @@ from fastlstm.engine.simd.memory import (
     floats_pointer,
     flush_denormals,
     ids_pointer,
+    operand,
     pointer,
     restore,
 )
@@ -58,6 +68,7 @@ def gather(batch, layer, network, first, last, like):
                 x[n * layer.x_row + k] = e[ids[n] * size + k]
         if network.embedding_keep:
             drop(x, x, layer.x_row, position, rows, size, network.embedding_keep, network.embedding_key)
+        inputs_as_operands(layer, position, rows, like)
 
 
 @inner
@@ -80,7 +91,13 @@ def layer_outputs(batch, layer, network, first, last, like):
     """Dropout of a layer's states, where there is any."""
     if layer.dropped:
         h = at(pointer(layer.h, like), batch.rows * layer.h_row)
-        drop_rows(batch, layer, pointer(layer.dropped, like), h, network.keep, first, last)
+        dropped = pointer(layer.dropped, like)
+        drop_rows(batch, layer, dropped, h, network.keep, first, last)
+        for i in range(spans(batch, first, last)):
+            position, rows = span(batch, first, last, i)
+            for n in range(position, position + rows):
+                as_operands(at(operand(layer.dropped_operand, like), n * layer.h_operand_row),
+                            at(dropped, n * layer.h_row), layer.padded)  # fmt: skip
 
 
 @inner

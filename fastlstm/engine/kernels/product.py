@@ -1,4 +1,4 @@
-"""The one product of the engine, and how matrices are packed for it."""
+"""The one product of the engine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from numba import types
 
 from fastlstm.engine.kernels.compile import inner
 from fastlstm.engine.simd.memory import at, intrinsic
-from fastlstm.engine.simd.routines import copy, transpose
-from fastlstm.engine.simd.target import Target, target
+from fastlstm.engine.simd.target import BF16, Target, target
 from fastlstm.engine.simd.tiles import tile
-from fastlstm.engine.simd.vector import pointer_bits
+from fastlstm.engine.simd.vector import operand_bits
 
 # So many steps of the depth are summed in registers before the next columns: a panel of them stays in the L1 cache.
 DEPTH = 256
@@ -24,7 +23,7 @@ def of_target(value: Callable[[Target], int]) -> Any:
 
     @intrinsic
     def constant(typingctx: Any, like: Any) -> Any:
-        number = value(target(pointer_bits(like)))
+        number = value(target(operand_bits([like])))
 
         def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
             return ir.IntType(64)(number)
@@ -38,9 +37,16 @@ lanes = of_target(lambda t: t.lanes)
 line = of_target(lambda t: t.line)
 tile_rows = of_target(lambda t: t.rows)
 tile_vectors = of_target(lambda t: t.vectors)
+in_pairs = of_target(lambda t: int(t.bits == BF16))
 wide_1 = of_target(lambda t: t.wide(1))
 wide_2 = of_target(lambda t: t.wide(2))
 wide_3 = of_target(lambda t: t.wide(3))
+
+
+@inner
+def steps(like, n):
+    """How many elements of the type of pointer `like` n operands in a row are: half as many where they are pairs."""
+    return (n + in_pairs(like)) >> in_pairs(like)
 
 
 @inner
@@ -59,6 +65,7 @@ def tile_width(like, rows):
 def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load, exact):
     """C (rows, columns) = [C +] A · B, summed over depth in ascending order.
 
+    A and B are floats as C is, or pairs of bfloat16 that are neighbours in the depth, which counts pairs then.
     A has row and depth strides a_row and a_k; B lies in panels of `line` columns, b_panel apart, of depth stride b_k
     (a plain matrix has b_panel = line). Without `exact`, C has room up to a whole vector; with it, nothing is
     touched past its columns. B is always read in whole vectors.
@@ -109,35 +116,3 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
                 )
                 done += height
             j += vectors
-
-
-@inner
-def pack_columns(panel, source, source_row, rows, depth):
-    """panel[k, r] = source[r, k] for `rows` <= line rows: a panel of the transposed matrix."""
-    size, across = lanes(panel), line(panel)
-    squares = rows // size * size
-    whole = depth // size * size if squares else 0
-    for k in range(0, whole, size):
-        for r in range(0, squares, size):
-            transpose(at(panel, k * across + r), at(source, r * source_row + k), source_row, across)
-    for k in range(depth):
-        for r in range(squares if k < whole else 0, rows):
-            panel[k * across + r] = source[r * source_row + k]
-
-
-@inner
-def pack_rows(panels, panel_size, source, source_row, rows, columns):
-    """Spread rows of `columns` elements over the same rows of consecutive panels, a panel at a time.
-
-    Row by row each line would go to another page, and all of them to a few sets of the caches.
-    """
-    across = line(panels)
-    for j in range(0, columns, across):
-        panel = at(panels, j // across * panel_size)
-        for r in range(rows):
-            row = at(source, r * source_row + j)
-            if j + across <= columns:
-                copy(at(panel, r * across), row, across)
-            else:
-                for i in range(columns - j):
-                    panel[r * across + i] = row[i]

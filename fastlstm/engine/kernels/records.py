@@ -4,6 +4,10 @@ A field is a count, or the address of an array (0: there is none). Letters: T st
 (real, unpadded), H hidden units, I input width, V characters, E embedding size. A position is the row `start[t] + b`
 of a compact array: rows are sorted by length, so those active at step t are the first `start[t + 1] - start[t]`.
 `Hp`, `Ip` … are sizes rounded up to whole cache lines; what lies past the real units is zero.
+
+Panels, x_operand, h_operand, dropped_operand, d_gates and d_logits are operands of products. Where operands are floats,
+the rows among them are the same memory as x, h, dropped, gates and logits; else they are pairs of bfloat16, their row
+strides count pairs, and a panel's rows stand for two each. A layer with a table needs its backward_x as floats.
 """
 
 from __future__ import annotations
@@ -40,15 +44,19 @@ LAYER = record(
     "dw_h", "dw_h_row", "dw_x", "dw_x_row", "db_h", "db_x",  # their gradients
     "forward_h", "forward_x",  # panels of line columns, gate-major: (4Hp / line, H or I, line)
     "backward_h", "backward_x",  # panels for the products with the weights themselves: (Hp or Ip / line, 4Hp, line)
+    "table_x",  # as forward_x, of floats: for the table
     "bias",  # (4Hp)
-    "gates", "gates_row",  # (N, 4Hp): gates i, f, g, o; after the backward pass the gradients of their arguments
+    "gates", "gates_row",  # (N, 4Hp): gates i, f, g, o
+    "d_gates", "d_gates_row",  # (N, 4Hp): the gradients of their arguments
     "h", "c", "h_row",  # (B + N, Hp): the initial states, then a row for each position
+    "h_operand", "h_operand_row",  # (B + N, Hp): h
     "x", "x_row",  # (N, Ip) dense inputs
+    "x_operand", "x_operand_row",  # (N, Ip): x
     "states_below",  # whether x are a layer's states, which begin with B initial ones
     "table", "d_table",  # (V, 4Hp): what an id adds to the gates' arguments, and its gradient
     "dh",  # (N, Hp): gradients of the layer's outputs
     "dc",  # (B, Hp): gradients of cell states
-    "dropped",  # (N, Hp): the outputs after dropout
+    "dropped", "dropped_operand",  # (N, Hp): the outputs after dropout
     "key",  # of the layer's dropout mask
     "db_row",  # (4Hp)
     "shares",  # (atoms, 2, Hp): what each atom's gates give to dh of a single row, instead of `backward_h`
@@ -75,6 +83,7 @@ HEAD = record(
     "bias",  # (Vp), with the lowest number past V
     "divisor",  # what the gradients of the summed losses are divided by
     "logits", "logits_row",  # (N, Vp): logits, then probabilities, then their gradients
+    "d_logits", "d_logits_row",  # (N, Vp): the gradients
     "losses",  # float64 (N)
     "correct",  # int32 (N)
     "stats",  # (groups, line): scratch

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner
 from fastlstm.engine.kernels.layer import UNITS, active_rows, inputs_backward, inputs_forward
-from fastlstm.engine.kernels.product import line, product
+from fastlstm.engine.kernels.product import line, product, steps
 from fastlstm.engine.kernels.single import add_shares, leave_share
 from fastlstm.engine.kernels.states import give_gradients, give_states, take_gradients, take_states
 from fastlstm.engine.kernels.tickets import finish, wait
-from fastlstm.engine.simd.memory import at, ids_pointer, pointer
+from fastlstm.engine.simd.memory import at, ids_pointer, operand, pointer
 from fastlstm.engine.simd.routines import lstm_cell, lstm_cell_backward
 
 
@@ -19,7 +19,8 @@ from fastlstm.engine.simd.routines import lstm_cell, lstm_cell_backward
 def forward_step(batch, layer, s, first, last, unit, units, like):
     """Step s of the recurrence for the rows first..last and so many units; the gates hold the inputs' share."""
     gates, h, c = pointer(layer.gates, like), pointer(layer.h, like), pointer(layer.c, like)
-    across, padded = line(gates), layer.padded
+    states, panels = operand(layer.h_operand, like), operand(layer.forward_h, like)
+    across, padded, depth = line(gates), layer.padded, steps(states, layer.hidden)
     start = ids_pointer(batch.start)
     t = s if layer.step > 0 else batch.steps - 1 - s
     rows = active_rows(batch, t, first, last)
@@ -36,26 +37,25 @@ def forward_step(batch, layer, s, first, last, unit, units, like):
         for gate in range(parts if part == 0 or layer.carried else 0):
             column = gate * padded + unit
             product(at(gates, position * layer.gates_row + column), layer.gates_row,
-                    at(h, source * layer.h_row), layer.h_row, 1,
-                    at(pointer(layer.forward_h, like), column * layer.hidden), across, layer.hidden * across,
-                    high - low, layer.hidden, width, 1, 0)  # fmt: skip
+                    at(states, source * layer.h_operand_row), layer.h_operand_row, 1,
+                    at(panels, column * depth), across, depth * across, high - low, depth, width, 1, 0)  # fmt: skip
         for r in range(high - low):
             n = batch.rows + position + r
             lstm_cell(at(gates, (position + r) * layer.gates_row + unit), at(c, (source + r) * layer.h_row + unit),
-                      at(c, n * layer.h_row + unit), at(h, n * layer.h_row + unit), padded, units)  # fmt: skip
+                      at(c, n * layer.h_row + unit), at(h, n * layer.h_row + unit),
+                      at(states, n * layer.h_operand_row + steps(states, unit)), padded, units)  # fmt: skip
 
 
 @inner
 def backward_step(batch, layer, s, first, last, unit, units, like):
     """Step s backwards, for the rows first..last and so many units.
 
-    The gates become the gradients of their arguments, and dc that of the cell states before; those of the step after
-    are complete. A single row of many units takes dh from shares that the step after has left, and leaves its own.
+    From the gates come the gradients of their arguments, and dc becomes that of the cell states before; those of the
+    step after are complete. A single row of many units takes dh from shares that the step after has left, and leaves its own.
     """
-    gates, c = pointer(layer.gates, like), pointer(layer.c, like)
+    gates, c, d_gates = pointer(layer.gates, like), pointer(layer.c, like), operand(layer.d_gates, like)
     dh, dc = at(pointer(layer.dh, like), unit), at(pointer(layer.dc, like), unit)
-    across, padded = line(gates), layer.padded
-    back = at(pointer(layer.backward_h, like), 4 * padded * unit)
+    across, padded, four = line(gates), layer.padded, steps(d_gates, 4 * layer.padded)
     start = ids_pointer(batch.start)
     t = batch.steps - 1 - s if layer.step > 0 else s
     rows = active_rows(batch, t, first, last)
@@ -66,24 +66,26 @@ def backward_step(batch, layer, s, first, last, unit, units, like):
         add_shares(layer, at(dh, position * layer.h_row), s - 1, unit, units, like)
     elif goes_on:
         product(at(dh, position * layer.h_row), layer.h_row,
-                at(gates, (start[after] + first) * layer.gates_row), layer.gates_row, 1,
-                back, across, 4 * padded * across, goes_on, 4 * padded, units, 1, 0)  # fmt: skip
+                at(d_gates, (start[after] + first) * layer.d_gates_row), layer.d_gates_row, 1,
+                at(operand(layer.backward_h, like), four * unit), across, four * across,
+                goes_on, four, units, 1, 0)  # fmt: skip
     carried = min(rows, active_rows(batch, before, first, last))
     for r in range(rows):
         source = (batch.rows + start[before] if r < carried else 0) + first + r
         n = position + r
         lstm_cell_backward(at(gates, n * layer.gates_row + unit), at(c, source * layer.h_row + unit),
                            at(c, (batch.rows + n) * layer.h_row + unit), at(dh, n * layer.h_row),
-                           at(dc, (first + r) * layer.h_row), padded, units)  # fmt: skip
+                           at(dc, (first + r) * layer.h_row),
+                           at(d_gates, n * layer.d_gates_row + steps(d_gates, unit)), padded, units)  # fmt: skip
     if layer.shares and rows and (carried or layer.dh0):
-        leave_share(layer, at(gates, position * layer.gates_row), s, unit, units, like)
+        leave_share(layer, at(d_gates, position * layer.d_gates_row), s, unit, units, like)
 
 
 @inner
 def start_gradient(batch, layer, first, last, unit, units, like):
     """dh0 of the rows first..last for so many units, from the gradients of their first steps' gates."""
-    gates = pointer(layer.gates, like)
-    start, across = ids_pointer(batch.start), line(gates)
+    d_gates = operand(layer.d_gates, like)
+    start, across, four = ids_pointer(batch.start), line(d_gates), steps(d_gates, 4 * layer.padded)
     for s in range(batch.steps):
         t = s if layer.step > 0 else batch.steps - 1 - s
         rows = active_rows(batch, t, first, last)
@@ -95,9 +97,10 @@ def start_gradient(batch, layer, first, last, unit, units, like):
                     dh0[u] = 0
                 add_shares(layer, dh0, batch.steps - 1 - s, unit, units, like)
                 continue
-            product(dh0, layer.h_row, at(gates, (start[t] + first + low) * layer.gates_row), layer.gates_row, 1,
-                    at(pointer(layer.backward_h, like), 4 * layer.padded * unit), across, 4 * layer.padded * across,
-                    rows - low, 4 * layer.padded, units, 0, 0)  # fmt: skip
+            gradients = at(d_gates, (start[t] + first + low) * layer.d_gates_row)
+            product(dh0, layer.h_row, gradients, layer.d_gates_row, 1,
+                    at(operand(layer.backward_h, like), four * unit), across, four * across,
+                    rows - low, four, units, 0, 0)  # fmt: skip
 
 
 @inner

@@ -7,6 +7,7 @@ from fastlstm.engine.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.engine.kernels.layer import (
     active_rows,
     blocks,
+    inputs_as_operands,
     inputs_forward,
     inputs_span,
     inputs_span_backward,
@@ -95,6 +96,7 @@ def run_forward(batch, layer, like, board):
         if ticket < end:
             if layer.x_in:
                 move_inputs(batch, layer, layer.x_in, layer.x, 0, batch.positions, 0, like)
+                inputs_as_operands(layer, 0, batch.positions, like)
             ticket = finish(board)
         ticket, end = forward_units(batch, layer, board, ticket, end, like)
         end += 1
@@ -108,6 +110,7 @@ def run_forward(batch, layer, like, board):
         position, rows = span(batch, 0, batch.rows, ticket - begin)
         if layer.x_in:
             move_inputs(batch, layer, layer.x_in, layer.x, position, rows, 0, like)
+            inputs_as_operands(layer, position, rows, like)
         inputs_span(batch, layer, position, rows, 0, layer.padded, like)
         ticket = finish(board)
     wait(board, end)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner
 from fastlstm.engine.kernels.layer import UNITS
-from fastlstm.engine.kernels.product import line
-from fastlstm.engine.simd.memory import at, pointer
+from fastlstm.engine.kernels.product import line, steps
+from fastlstm.engine.simd.memory import at, operand, pointer
 from fastlstm.engine.simd.routines import add, fold
 
 
@@ -22,9 +22,9 @@ def share(layer, s, unit, like):
 @inner
 def leave_share(layer, d_gates, s, unit, units, like):
     """What so many units' gates of step s backwards give to dh of the next one: their gradients · W_h."""
-    across, panel = line(d_gates), layer.hidden * line(d_gates)
-    fold(share(layer, s, unit, like), at(pointer(layer.forward_h, like), unit * layer.hidden), panel,
-         layer.padded * layer.hidden, at(d_gates, unit), layer.padded, units // across, layer.hidden)  # fmt: skip
+    across, depth = line(d_gates), steps(d_gates, layer.hidden)
+    fold(share(layer, s, unit, like), at(operand(layer.forward_h, like), unit * depth), depth * across,
+         layer.padded * depth, at(d_gates, steps(d_gates, unit)), layer.padded, units // across, depth)  # fmt: skip
 
 
 @inner

@@ -6,8 +6,9 @@ All of it for the rows first..last and for so many units from `unit` on, as the 
 from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner
-from fastlstm.engine.kernels.product import line
-from fastlstm.engine.simd.memory import at, ids_pointer, pointer
+from fastlstm.engine.kernels.operands import as_operands
+from fastlstm.engine.kernels.product import line, steps
+from fastlstm.engine.simd.memory import at, ids_pointer, operand, pointer
 from fastlstm.engine.simd.routines import add, copy
 
 
@@ -58,8 +59,11 @@ def last_step(batch, layer, r, t):
 @inner
 def take_states(batch, layer, first, last, unit, units, like):
     """The initial states."""
+    h, states = pointer(layer.h, like), operand(layer.h_operand, like)
     for r in range(first, last if layer.begin else first):
         take_row(layer, layer.h, layer.h0_in, r, unit, units, like)
+        place = r * layer.h_operand_row + steps(states, unit)
+        as_operands(at(states, place), at(h, r * layer.h_row + unit), units)
         take_row(layer, layer.c, layer.c0_in, r, unit, units, like)
 
 

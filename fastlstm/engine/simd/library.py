@@ -7,6 +7,7 @@ library is rebuilt when a source, the compiler or the target changes: all of the
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 
-import fastlstm.engine.simd.routines  # noqa: F401 - fills ROUTINES
+import fastlstm.engine.simd.packing
+import fastlstm.engine.simd.routines  # noqa: F401 - both fill ROUTINES
 from fastlstm.engine.compiled import Entry
-from fastlstm.engine.simd.target import Target, compiled_for, target
+from fastlstm.engine.simd.target import BF16, PORTABLE, Target, compiled_for, target
 from fastlstm.engine.simd.tiles import tiles
+from fastlstm.engine.simd.trial import sound
 from fastlstm.engine.simd.vector import ROUTINES, Routine, define, symbol
 
 _loaded: dict[int, Any] = {}
@@ -43,22 +46,53 @@ def short_digest(what: object) -> str:
 
 
 def load(bits: int, folder: Path | None) -> None:
-    """Make the library for elements of `bits` bits callable, from its file in `folder` where there is one."""
+    """Make the library for operands of `bits` bits callable, from its file in `folder` where there is one.
+
+    Programs whose operands are pairs call that for float32 too.
+    """
+    if bits == BF16:
+        load(32, folder)
     if bits in _loaded:
         return
+    engine = trusted(target(bits), folder)
+    for name in routines(target(bits)):
+        llvm.add_symbol(symbol(name, bits), engine.get_function_address(symbol(name, bits)))
+    _loaded[bits] = engine
+
+
+def trusted(t: Target, folder: Path | None) -> Any:
+    """The machine code of the library for a target.
+
+    What multiplies pairs is tried first: few of the machines on which this is built and tested have the instructions.
+    Where a result is wrong, pairs are multiplied as on any other CPU, after a warning.
+    """
+    engine = compiled(t, folder)
+    if t.product not in ("", PORTABLE) and not sound(
+        t, lambda name: engine.get_function_address(symbol(name, BF16))
+    ):
+        warnings.warn(
+            f"products in bf16 by {t.product} are wrong on this CPU; slower ones are used "
+            f"(FASTLSTM_BF16={PORTABLE} does so without this warning)",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return trusted(t._replace(product=PORTABLE), folder)
+    return engine
+
+
+def compiled(t: Target, folder: Path | None) -> Any:
+    """The library for a target as its file has it, or as it will have it."""
     machine, cpu = host_machine()
-    kept = folder and Entry(folder, f"fastlstm-{bits}-{short_digest(cpu)}", DIGEST, "library")
+    kept = folder and Entry(folder, f"fastlstm-{t.bits}{t.product}-{short_digest(cpu)}", DIGEST, "library")
     code = kept and kept.read()
     if code is None:
-        code = machine.emit_object(optimized(target(bits), machine))
+        code = machine.emit_object(optimized(t, machine))
         if kept:
             kept.write(code)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    for routine in routines(target(bits)):
-        llvm.add_symbol(symbol(routine, bits), engine.get_function_address(symbol(routine, bits)))
-    _loaded[bits] = engine
+    return engine
 
 
 def host_machine() -> tuple[llvm.TargetMachine, tuple[str, ...]]:
@@ -72,7 +106,7 @@ def host_machine() -> tuple[llvm.TargetMachine, tuple[str, ...]]:
 
 def routines(t: Target) -> dict[str, Routine]:
     """Everything that the library for a target holds, by name."""
-    return ROUTINES | tiles(t)
+    return {name: what for name, what in (ROUTINES | tiles(t)).items() if t.bits in what.bits}
 
 
 def optimized(t: Target, machine: llvm.TargetMachine) -> llvm.ModuleRef:

@@ -14,15 +14,29 @@ from fastlstm.engine.simd.target import features
 intrinsic: Any = extending.intrinsic
 
 
+# A pair of bfloat16, the first one in its low half, takes a float32's place where it is an operand of a product.
+PAIR = types.uint32
+
+
 def _element(like: types.Type) -> types.Type:
+    """What sums are made of where operands are like this: pairs are summed up in float32."""
     assert isinstance(like, types.Array | types.CPointer)
-    return like.dtype
+    return types.float32 if like.dtype == PAIR else like.dtype
 
 
 @intrinsic
 def pointer(typingctx: Any, address: Any, like: Any) -> Any:
-    """The integer `address` as a pointer to elements of the type of array (or pointer) `like`."""
-    kind = types.CPointer(_element(like))
+    """The integer `address` as a pointer to floats, where operands are of the type of array (or pointer) `like`."""
+    return _pointer(types.CPointer(_element(like)), address, like)
+
+
+@intrinsic
+def operand(typingctx: Any, address: Any, like: Any) -> Any:
+    """The integer `address` as a pointer to operands of the type of array (or pointer) `like`."""
+    return _pointer(types.CPointer(like.dtype), address, like)
+
+
+def _pointer(kind: types.CPointer, address: Any, like: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         address_ = context.cast(builder, values[0], address, types.int64)

@@ -11,12 +11,17 @@ from typing import Any
 from llvmlite import ir
 
 from fastlstm.engine.simd.functions import exp, sigmoid, tanh
-from fastlstm.engine.simd.vector import Code, Vector, routine
+from fastlstm.engine.simd.pairs import high, low, store_halves, whole, widened
+from fastlstm.engine.simd.vector import EVERY, Code, Vector, routine
 
 
-@routine("ppppii")
-def lstm_cell(code: Code, gates: Any, c_before: Any, c: Any, h: Any, width: Any, count: Any) -> None:
-    """One row: pre-activations i, f, g, o (each `width` apart) become gates in place; c = f·c_before + i·g, h = o·tanh c."""
+@routine("pppppii", *EVERY)
+def lstm_cell(code: Code, gates: Any, c_before: Any, c: Any, h: Any, operand: Any, width: Any,
+              count: Any) -> None:  # fmt: skip
+    """One row: pre-activations i, f, g, o (each `width` apart) become gates in place; c = f·c_before + i·g, h = o·tanh c.
+
+    Where operands are pairs, `operand` gets h rounded.
+    """
     builder = code.builder
     f_row, g_row, o_row = (code.at(gates, builder.mul(width, code.index(k))) for k in (1, 2, 3))
 
@@ -24,18 +29,22 @@ def lstm_cell(code: Code, gates: Any, c_before: Any, c: Any, h: Any, width: Any,
         i, f = sigmoid(code.load(gates, u)), sigmoid(code.load(f_row, u))
         g, o = tanh(code.load(g_row, u)), sigmoid(code.load(o_row, u))
         cell = f.muladd(code.load(c_before, u), i * g)
-        for value, row in ((i, gates), (f, f_row), (g, g_row), (o, o_row), (cell, c), (o * tanh(cell), h)):
+        state = o * tanh(cell)
+        for value, row in ((i, gates), (f, f_row), (g, g_row), (o, o_row), (cell, c), (state, h)):
             code.store(value, row, u)
+        if code.paired:
+            store_halves(state, operand, u)
         return []
 
     code.loop(count, [], body, step=code.lanes)
 
 
-@routine("pppppii")
-def lstm_cell_backward(
-    code: Code, gates: Any, c_before: Any, c: Any, dh: Any, dc: Any, width: Any, count: Any
-) -> None:
+@routine("ppppppii", *EVERY)
+def lstm_cell_backward(code: Code, gates: Any, c_before: Any, c: Any, dh: Any, dc: Any, operand: Any, width: Any,
+                       count: Any) -> None:  # fmt: skip
     """One row: gates become the gradients of their pre-activations in place, and dc that of c_before.
+
+    Where operands are pairs, these gradients go rounded to `operand`, and the gates stay as they are.
 
     With t = tanh c and dc' = dc + dh·o·(1 − t²): di = dc'·g, df = dc'·c_before, dg = dc'·i, do = dh·t, each times the
     slope of its activation; then dc = dc'·f.
@@ -48,10 +57,17 @@ def lstm_cell_backward(
         i, f, g, o = (code.load(row, u) for row in (gates, f_row, g_row, o_row))
         t, upstream = tanh(code.load(c, u)), code.load(dh, u)
         total = (upstream * o).muladd(one - t * t, code.load(dc, u))
-        code.store(total * g * (i * (one - i)), gates, u)
-        code.store(total * code.load(c_before, u) * (f * (one - f)), f_row, u)
-        code.store(total * i * (one - g * g), g_row, u)
-        code.store(upstream * t * (o * (one - o)), o_row, u)
+        gradients = (
+            total * g * (i * (one - i)),
+            total * code.load(c_before, u) * (f * (one - f)),
+            total * i * (one - g * g),
+            upstream * t * (o * (one - o)),
+        )
+        for k, (gradient, row) in enumerate(zip(gradients, (gates, f_row, g_row, o_row), strict=True)):
+            if code.paired:
+                store_halves(gradient, operand, builder.add(u, code.times(width, k)))
+            else:
+                code.store(gradient, row, u)
         code.store(total * f, dc, u)
         return []
 
@@ -93,12 +109,12 @@ def scale(code: Code, row: Any, factor: Any, count: Any) -> None:
     code.loop(count, [], body, step=code.lanes)
 
 
-@routine("ppi")
+@routine("ppi", *EVERY)
 def add(code: Code, row: Any, summand: Any, count: Any) -> None:
-    """row += summand."""
+    """row += summand, which may be in bfloat16."""
 
     def body(u: Any, _: list[Any]) -> list[Any]:
-        code.store(code.load(row, u) + code.load(summand, u), row, u)
+        code.store(code.load(row, u) + operands(code, summand, u), row, u)
         return []
 
     code.loop(count, [], body, step=code.lanes)
@@ -115,24 +131,9 @@ def copy(code: Code, row: Any, source: Any, count: Any) -> None:
     code.loop(count, [], body, step=code.lanes)
 
 
-@routine("ppii")
-def transpose(code: Code, block: Any, source: Any, source_row: Any, block_row: Any) -> None:
-    """block[j, i] = source[i, j] for one square of lanes × lanes elements, rows `block_row` and `source_row` apart."""
-    builder, lanes = code.builder, code.lanes
-    rows = [code.load(source, builder.mul(source_row, code.index(i))).value for i in range(lanes)]
-    half = lanes // 2
-    # log2(lanes) rounds: in each, rows i and i + half are interleaved into rows 2i and 2i + 1.
-    low = [lane // 2 + (lane % 2) * lanes for lane in range(lanes)]
-    high = [index + half for index in low]
-    kind = ir.VectorType(ir.IntType(32), lanes)
-    for _ in range(lanes.bit_length() - 1):
-        mixed = []
-        for i in range(half):
-            for order in (low, high):
-                mixed.append(builder.shuffle_vector(rows[i], rows[i + half], ir.Constant(kind, order)))
-        rows = mixed
-    for j, value in enumerate(rows):
-        code.store(Vector(code, value), block, builder.mul(block_row, code.index(j)))
+def operands(code: Code, row: Any, u: Any) -> Vector:
+    """A vector of a row of operands, as floats."""
+    return widened(code, row, u) if code.paired else code.load(row, u)
 
 
 # Rows of a panel between what `fold` reads and what it asks for: it goes through too many panels at a time for the CPU to
@@ -144,54 +145,60 @@ def fold_rows(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors
               rows: int) -> None:  # fmt: skip
     """`fold` for so many rows of the panels."""
     builder, vectors = code.builder, code.target.line // code.lanes
-    totals = [code.constant(0.0)] * (rows * vectors)
+    parts = (low, high) if code.paired else (whole,)
+    totals = [code.constant(0.0)] * (rows * len(parts) * vectors)
     for g in range(4):
-        of_gate = code.opaque(code.at(panels, code.times(gate, g))), code.at(factors, code.times(width, g))
+        of_gate = code.opaque(code.at(panels, code.times(gate, g))), code.times(width, g)
 
         def body(n: Any, totals: list[Vector], of_gate: Any = of_gate) -> list[Vector]:
-            here, units = (
-                code.at(of_gate[0], builder.mul(n, panel)),
-                code.at(of_gate[1], code.times(n, code.target.line)),
-            )
-            line = [code.load(units, v * code.lanes) for v in range(vectors)]
+            here = code.at(of_gate[0], builder.mul(n, panel))
+            first = builder.add(of_gate[1], code.times(n, code.target.line))
+            line = [operands(code, factors, code.plus(first, v * code.lanes)) for v in range(vectors)]
             for row in range(rows):
                 code.prefetch(here, (AHEAD + row) * code.target.line)
+            loaded = [code.load(here, i * code.lanes) for i in range(rows * vectors)]
+            values = [
+                part(loaded[r * vectors + v]) for r in range(rows) for part in parts for v in range(vectors)
+            ]
             return [
-                line[i % vectors].muladd(code.load(here, i * code.lanes), total)
-                for i, total in enumerate(totals)
+                line[i % vectors].muladd(value, total)
+                for i, (value, total) in enumerate(zip(values, totals, strict=True))
             ]
 
         totals = code.loop(count, totals, body)
-    for r in range(rows):
+    for r in range(rows * len(parts)):
         total, *others = totals[r * vectors : (r + 1) * vectors]
         for other in others:
             total += other
         builder.store(total.fold(Vector.__add__), code.at(sums, r), align=code.bits // 8)
 
 
-@routine("ppiipiii")
+@routine("ppiipiii", *EVERY)
 def fold(code: Code, sums: Any, panels: Any, panel: Any, gate: Any, factors: Any, width: Any, count: Any,
          depth: Any) -> None:  # fmt: skip
     """sums[k] = Σ panels[k, u] · factors[u] for k below `depth`, over the units u of `count` panels of each gate.
 
     Panels (depth, line) lie `panel` apart, those of the next gate `gate` on, and its factors `width` on. The sum goes
-    over panels first, then over the lanes.
+    over panels first, then over the lanes. Where the panels are of pairs, factors are in bfloat16, and each of the
+    `depth` pairs has two sums.
     """
     builder, line = code.builder, code.target.line
-    together = max(1, 8 * code.lanes // line)
-    whole = builder.and_(depth, code.index(-together))
+    sums_of_row = 2 if code.paired else 1
+    together = max(1, 8 * code.lanes // line // sums_of_row)
+    whole_rows = builder.and_(depth, code.index(-together))
 
     def several(rows: int, first: Any) -> Any:
         def body(k: Any, _: list[Any]) -> list[Any]:
             k = builder.add(first, k)
             here = code.at(panels, code.times(k, line))
-            fold_rows(code, code.at(sums, k), here, panel, gate, factors, width, count, rows)
+            into = code.at(sums, code.times(k, sums_of_row))
+            fold_rows(code, into, here, panel, gate, factors, width, count, rows)
             return []
 
         return body
 
-    code.loop(whole, [], several(together, code.index(0)), together)
-    code.loop(builder.sub(depth, whole), [], several(1, whole))
+    code.loop(whole_rows, [], several(together, code.index(0)), together)
+    code.loop(builder.sub(depth, whole_rows), [], several(1, whole_rows))
 
 
 @routine("ppi")

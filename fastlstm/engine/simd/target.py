@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from numba.core.registry import cpu_target
 
 from fastlstm.engine.memory import LINE
+from fastlstm.errors import FastLSTMError
+
+BF16 = 16
+"""In place of an element's bits: operands are pairs of bfloat16, their sums are float32."""
+PORTABLE, AVX512 = "portable", "avx512"
+"""The ways to multiply pairs: widened to float32 on any CPU, or by vdpbf16ps."""
 
 
 class Target(NamedTuple):
-    """The vector unit for one element type.
+    """The vector unit for one element type: float32 (32 bits), float64, or pairs of bfloat16 (`BF16`).
 
     `lanes` elements fill a register, of which `registers` are free to use; a register tile is at most
     `rows` × `vectors` of them, chosen so that accumulators, one row of the streamed matrix and a broadcast fit
-    without spilling, and so that at least eight independent FMA chains hide the FMA's latency.
+    without spilling, and so that at least eight independent FMA chains hide the FMA's latency. A pair is as wide as
+    the float32 that its products are added to, and takes its place; `product` says how pairs are multiplied.
     """
 
     bits: int
     lanes: int
     registers: int
+    product: str = ""
+
+    @property
+    def float_bits(self) -> int:
+        """Of the sums, and of everything that is no operand of a product."""
+        return 32 if self.bits == BF16 else self.bits
 
     @property
     def line(self) -> int:
         """Elements of a cache line: the width of a panel."""
-        return LINE * 8 // self.bits
+        return LINE * 8 // self.float_bits
 
     @property
     def rows(self) -> int:
@@ -63,13 +77,13 @@ def features() -> tuple[str, str, frozenset[str]]:
 
 @lru_cache
 def target(bits: int) -> Target:
-    """This CPU's target for elements of 32 or 64 bits."""
+    """This CPU's target for elements of 32 or 64 bits, or for pairs of bfloat16."""
     triple, _, have = features()
-    return target_of(bits, triple, have)
+    return target_of(bits, triple, have, os.environ.get("FASTLSTM_BF16", ""))
 
 
-def target_of(bits: int, triple: str, have: frozenset[str]) -> Target:
-    """The target for elements of `bits` bits on a CPU of this architecture with these features."""
+def target_of(bits: int, triple: str, have: frozenset[str], forced: str = "") -> Target:
+    """The target for a CPU of this architecture with these features; `forced` is how pairs are to be multiplied."""
     if triple.startswith(("aarch64", "arm64")):
         register, count = 128, 32
     elif "avx512f" in have:
@@ -79,4 +93,9 @@ def target_of(bits: int, triple: str, have: frozenset[str]) -> Target:
     else:
         # Without FMA a product is rounded in a register of its own.
         register, count = 128, 15
-    return Target(bits, register // bits, count)
+    if bits != BF16:
+        return Target(bits, register // bits, count)
+    ways = [AVX512, PORTABLE] if {"avx512f", "avx512bf16"} <= have else [PORTABLE]
+    if forced and forced not in ways:
+        raise FastLSTMError(f"FASTLSTM_BF16 is {forced!r}; on this CPU it must be one of {', '.join(ways)}")
+    return Target(bits, register // 32, count, forced or ways[0])

@@ -2,9 +2,10 @@
 
     C[r, j] = start + sum over k of A[r, k] · B[k, j],    k in ascending order,
 
-where start is zero or what C holds. A is read by broadcast with any two strides, so a transposed A costs
-nothing. B is read in vectors from panels one cache line wide. C's rows are contiguous. Every element is summed in
-the order of k whatever the tile's size, so how a matrix is cut into tiles never shows in a result.
+where start is zero or what C holds. Where A and B are pairs of bfloat16, k counts pairs, and each adds two products.
+A is read by broadcast with any two strides, so a transposed A costs nothing. B is read in vectors from panels one cache
+line wide. C's rows are contiguous. Every element is summed in the order of k whatever the tile's size, so how a matrix is
+cut into tiles never shows in a result.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numba import types
 from numba.core import cgutils
 
 from fastlstm.engine.simd.memory import intrinsic
+from fastlstm.engine.simd.pairs import PRODUCTS
 from fastlstm.engine.simd.target import Target, target
 from fastlstm.engine.simd.vector import (
     INDEX,
@@ -26,7 +28,7 @@ from fastlstm.engine.simd.vector import (
     Vector,
     arguments,
     declare,
-    pointer_bits,
+    operand_bits,
 )
 
 # a, its row and depth strides; b, its depth and panel strides; c, its row stride; depth; whether to start from c;
@@ -41,6 +43,7 @@ class Sums:
     def __init__(self, code: Code, rows: int, vectors: int, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any,
                  b_panel: Any) -> None:  # fmt: skip
         self.code, self.rows, self.vectors = code, rows, vectors
+        self.product = PRODUCTS[code.target.product]
         self.a, self.a_row, self.a_k, self.b_k = a, a_row, a_k, b_k
         self.line, self.per_panel = code.target.line, code.target.line // code.lanes
         # Pointers and offsets are opaque: the optimiser would derive each from the last, in one long chain of sums,
@@ -66,8 +69,9 @@ class Sums:
             is_row = builder.icmp_signed("==", self.a_k, code.index(1))
             is_packed = builder.icmp_signed("==", self.b_k, code.index(self.line))
             runs(self.packed_steps, builder.and_(is_row, is_packed), [code.index(0), code.index(0)])
-            if self.rows > 3:
-                # Fewer rows are seldom columns of A, and wide tiles would need a register for each of their panels.
+            if self.rows > 3 and not code.paired:
+                # Pairs are neighbours in a row, never in a column. Fewer rows are seldom columns of A, and wide tiles
+                # would need a register for each of their panels.
                 is_column = builder.icmp_signed("==", self.a_row, code.index(1))
                 runs(self.transposed_steps, is_column, [self.a, *self.panels])
         offsets = [code.opaque(builder.mul(done, stride)) for stride in (self.a_k, self.b_k)]
@@ -126,20 +130,31 @@ class Sums:
     def add(
         self, sums: list[Vector], a_of: Callable[[int], Vector], b_of: Callable[[int], Vector]
     ) -> list[Vector]:
-        """The sums after one more k, with the fewer of its elements of A and vectors of B kept in registers."""
-        sums, vectors = list(sums), self.vectors
+        """The sums after one more k."""
+        for n, part in enumerate(self.product.parts):
+            if n:
+                # What is loaded for both parts would need registers that are taken.
+                self.code.fence()
+            sums = self.add_part(sums, lambda r, part=part: part(a_of(r)), lambda j, part=part: part(b_of(j)))
+        return sums
+
+    def add_part(
+        self, sums: list[Vector], a_of: Callable[[int], Vector], b_of: Callable[[int], Vector]
+    ) -> list[Vector]:
+        """`add` for one part of the operands: the fewer of A's elements and B's vectors are kept in registers."""
+        sums, vectors, muladd = list(sums), self.vectors, self.product.muladd
         if self.rows > vectors:
             line = [b_of(j) for j in range(vectors)]
             for r in range(self.rows):
                 scalar = a_of(r)
                 for j in range(vectors):
-                    sums[r * vectors + j] = scalar.muladd(line[j], sums[r * vectors + j])
+                    sums[r * vectors + j] = muladd(scalar, line[j], sums[r * vectors + j])
         else:
             scalars = [a_of(r) for r in range(self.rows)]
             for j in range(vectors):
                 vector = b_of(j)
                 for r in range(self.rows):
-                    sums[r * vectors + j] = scalars[r].muladd(vector, sums[r * vectors + j])
+                    sums[r * vectors + j] = muladd(scalars[r], vector, sums[r * vectors + j])
         return sums
 
 
@@ -214,14 +229,14 @@ def size_name(rows: int, vectors: int, cut: bool) -> str:
 
 def tiles(t: Target) -> dict[str, Routine]:
     """All tiles of a target, by name."""
-    return {size_name(*size): Routine(PARAMETERS, write_tile(*size)) for size in sizes(t)}
+    return {size_name(*size): Routine(PARAMETERS, write_tile(*size), (t.bits,)) for size in sizes(t)}
 
 
 @intrinsic
 def tile(typingctx: Any, rows: Any, vectors: Any, cut: Any, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any, b_panel: Any,
          c: Any, c_row: Any, depth: Any, load: Any, real: Any) -> Any:  # fmt: skip
     """Run the tile of rows × vectors (one of `sizes`); pointers a, b and c, everything else an integer."""
-    bits = pointer_bits(c)
+    bits = operand_bits([a, b, c])
     kinds = (rows, vectors, cut, a, a_row, a_k, b, b_k, b_panel, c, c_row, depth, load, real)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -14,8 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fastlstm.engine.simd.memory import intrinsic
-from fastlstm.engine.simd.target import Target
+from fastlstm.engine.simd.memory import PAIR, intrinsic
+from fastlstm.engine.simd.target import BF16, Target
 
 POINTER = ir.PointerType()
 INDEX = ir.IntType(64)
@@ -92,7 +92,7 @@ class Code:
 
     def __init__(self, builder: Any, target: Target) -> None:
         self.builder, self.target = builder, target
-        self.bits, self.lanes = target.bits, target.lanes
+        self.bits, self.lanes, self.paired = target.float_bits, target.lanes, target.bits == BF16
         self.real = ir.FloatType() if self.bits == 32 else ir.DoubleType()
         self.type = ir.VectorType(self.real, self.lanes)
         self.integers = ir.VectorType(ir.IntType(self.bits), self.lanes)
@@ -206,18 +206,22 @@ def raw(value: Any) -> Any:
 
 
 class Routine(NamedTuple):
-    """A function of the library: its parameters, pointers ("p") or indices ("i"), and what writes its body."""
+    """A function of the library: its parameters, pointers ("p") or indices ("i"), what writes its body, and for which
+    operands."""
 
     parameters: str
     write: Callable[..., None]
+    bits: tuple[int, ...]
 
 
+# The kinds of operands that a routine may be written for.
+EVERY = (32, 64, BF16)
 # What the compiled library holds beside the tiles, by name.
 ROUTINES: dict[str, Routine] = {}
 
 
 def symbol(name: str, bits: int) -> str:
-    return f"fastlstm.{name}.f{bits}"
+    return f"fastlstm.{name}.{'bf' if bits == BF16 else 'f'}{bits}"
 
 
 def declare(module: ir.Module, name: str, parameters: str, bits: int) -> ir.Function:
@@ -245,24 +249,25 @@ def define(module: ir.Module, name: str, what: Routine, target: Target) -> None:
     builder.ret_void()
 
 
-def pointer_bits(kind: types.Type) -> int:
-    """32 or 64 for a pointer to float32 or float64."""
-    assert isinstance(kind, types.CPointer)
-    return kind.dtype.bitwidth
+def operand_bits(kinds: Sequence[types.Type]) -> int:
+    """What the operands among a call's arguments are: float32, float64, or pairs where a pointer is one to pairs."""
+    pointers = [kind.dtype for kind in kinds if isinstance(kind, types.CPointer)]
+    return BF16 if PAIR in pointers else pointers[0].bitwidth
 
 
-def routine(parameters: str) -> Callable[[Callable[..., None]], Any]:
+def routine(parameters: str, *bits: int) -> Callable[[Callable[..., None]], Any]:
     """Make write(code, *arguments) a function of the library that jitted code calls with pointers and integers.
 
-    The element type is that of the first pointer.
+    `bits` are the kinds of operands that it is written for: float32 and float64 by default. One with a pointer to
+    pairs is that for pairs.
     """
 
     def decorate(write: Callable[..., None]) -> Any:
         name = write.__name__
-        ROUTINES[name] = Routine(parameters, write)
+        ROUTINES[name] = Routine(parameters, write, bits or (32, 64))
 
         def typed(typingctx: Any, *kinds: types.Type) -> Any:
-            bits = pointer_bits(kinds[0])
+            bits = operand_bits(kinds)
 
             def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
                 parts = cgutils.unpack_tuple(builder, values[0])
