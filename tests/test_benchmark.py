@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from peers import require
 
 from fastlstm.benchmark import limits, machine, measure, report, run
-from fastlstm.benchmark.measure import PeerError, Spread, Worker, disagreement, errors
+from fastlstm.benchmark.measure import TOLERANCES, PeerError, Spread, Worker, disagreement, errors
 from fastlstm.benchmark.peers import JOBS, OURS, Variant, choose, ours, truth, variants
 from fastlstm.benchmark.peers.base import LanguageModel
 from fastlstm.benchmark.peers.fastlstm_ import Peer as Ours
@@ -83,7 +83,7 @@ def test_loop_numpy_and_ours_agree(shape: Shape, job: str) -> None:
     assert max(errors(expected, oracle).values()) < 1e-12
     for peer in (OURS, "numpy"):
         found = IN_PROCESS[peer](workload, job, Variant(peer, 1)).quantities()
-        assert disagreement(errors(found, oracle)) == ""
+        assert disagreement(errors(found, oracle), TOLERANCES) == ""
 
 
 def test_calls_count_real_characters() -> None:
@@ -128,7 +128,7 @@ def test_installed_peers_agree_in_their_processes(
                 expected = Vectorised(workload, job, truth(job, shape, 1)).quantities()
             for variant in tried:
                 worker.load(variant, job, workload.shape, file)
-                wrong = disagreement(errors(worker.quantities(answer), expected))
+                wrong = disagreement(errors(worker.quantities(answer), expected), TOLERANCES)
                 assert wrong == "", (variant.label, job, shape.name)
         assert workload is not None
         block = worker.block(0.01)
@@ -152,7 +152,9 @@ def test_samplers_draw_the_same_names(tmp_path: Path) -> None:
             assert len(np.unique(expected["names"], axis=0)) > 500
             for variant in variants("torch", "sample", shape, 1, quick=False):
                 theirs.load(variant, "sample", shape, file)
-                assert disagreement(errors(theirs.quantities(answer), expected)) == "", variant.label
+                assert disagreement(errors(theirs.quantities(answer), expected), TOLERANCES) == "", (
+                    variant.label
+                )
         assert theirs.block(0).characters > 50
     finally:
         mine.close()
@@ -166,7 +168,10 @@ def test_errors_see_a_wrong_row_and_a_nan() -> None:
     found = errors(wrong, expected)
     assert found["gradient"] == pytest.approx(np.sqrt(1 / 27))
     assert found["loss"] == np.inf
-    assert disagreement(found) == "gradient off by 1.9e-01, 1e-04 allowed, loss off by inf, 1e-05 allowed"
+    assert (
+        disagreement(found, TOLERANCES)
+        == "gradient off by 1.9e-01, 1e-04 allowed, loss off by inf, 1e-05 allowed"
+    )
 
 
 def test_a_dead_worker_is_an_error() -> None:

@@ -13,6 +13,8 @@ import numpy as np
 
 from fastlstm.benchmark import limits
 from fastlstm.benchmark.measure import (
+    COARSE,
+    TOLERANCES,
     Block,
     PeerError,
     Spread,
@@ -40,6 +42,7 @@ class Settings:
     shapes: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
     quick: bool = False
+    precision: str = "float32"
 
     @property
     def seconds(self) -> float:
@@ -86,12 +89,16 @@ class Measurement:
     rows: list[Row] = field(default_factory=list)
 
     def best(self) -> dict[str, Row]:
-        """Of each peer the exact variant that comes closest to ours, or is furthest ahead of it."""
+        """Of each peer the variant as exact as ours that comes closest to it, or is furthest ahead of it.
+
+        Beside ours in bf16 stands ours in float32.
+        """
         found: dict[str, Row] = {}
         for row in self.rows[1:]:
-            peer = row.variant.peer
-            if row.ratio is None or not row.variant.exact or peer == OURS:
+            own, like_ours = row.variant.peer == OURS, row.variant.exact == self.rows[0].variant.exact
+            if row.ratio is None or own == like_ours:
                 continue
+            peer = f"{OURS} float32" if own else row.variant.peer
             if peer not in found or row.ratio < (found[peer].ratio or row.ratio):
                 found[peer] = row
         return found
@@ -109,10 +116,12 @@ class Bench:
 
     def __init__(self, settings: Settings, names: Names, say: Callable[[str], None]) -> None:
         self.settings, self.names, self.say = settings, names, say
-        self.workers: dict[tuple[str, int], Worker] = {}
+        self.workers: dict[tuple[str, int, bool], Worker] = {}
         self.folder = tempfile.TemporaryDirectory(prefix="fastlstm-bench-")
         self.workload_file = Path(self.folder.name) / "workload.npz"
-        self.peers = {job: choose(job, settings.peers, settings.quick) for job in settings.jobs}
+        self.peers = {
+            job: choose(job, settings.peers, settings.quick, settings.precision) for job in settings.jobs
+        }
 
     def __enter__(self) -> Bench:
         return self
@@ -136,7 +145,7 @@ class Bench:
         workload.save(self.workload_file)
         measurement = Measurement(workload.shape, job, self.fma_peak())
         expected = self.quantities(truth(job, shape, self.settings.threads), measurement)
-        first = Row(ours(job, shape, self.settings.threads))
+        first = Row(ours(job, shape, self.settings.threads, self.settings.precision))
         measurement.rows.append(first)
         self.verify(first, measurement, expected)
         if first.problem:
@@ -161,20 +170,23 @@ class Bench:
         return measurement
 
     def variants(self, shape: Shape, job: str) -> list[Variant]:
-        """Ours with one thread, then every variant of every peer."""
-        mine = ours(job, shape, self.settings.threads)
+        """Ours with one thread and, beside bf16, in float32; then every variant of every peer."""
+        mine = ours(job, shape, self.settings.threads, self.settings.precision)
         single = [] if self.settings.quick or mine.threads == 1 else [replace(mine, threads=1)]
+        single += [] if mine.exact else [ours(job, shape, self.settings.threads)]
         looped = shape.name in LOOP_SHAPES or "loop" in self.settings.peers
         peers = [peer for peer in self.peers[job] if peer != "loop" or looped]
         return single + [
             variant
             for peer in peers
-            for variant in variants(peer, job, shape, self.settings.threads, self.settings.quick)
+            for variant in variants(
+                peer, job, shape, self.settings.threads, self.settings.quick, self.settings.precision
+            )
         ]
 
     def worker(self, variant: Variant) -> Worker:
-        """The process for a variant's peer and threads."""
-        key = variant.peer, variant.threads
+        """The process for a variant's peer, threads and exactness."""
+        key = variant.peer, variant.threads, variant.exact
         if key not in self.workers:
             self.workers[key] = Worker(variant)
         return self.workers[key]
@@ -191,9 +203,9 @@ class Bench:
             row.errors = errors(self.quantities(row.variant, measurement), expected)
         except PeerError as error:
             row.problem = f"failed: {error}"
-            self.workers.pop((row.variant.peer, row.variant.threads)).close()
+            self.workers.pop((row.variant.peer, row.variant.threads, row.variant.exact)).close()
             return
-        if row.variant.exact and (wrong := disagreement(row.errors)):
+        if wrong := disagreement(row.errors, TOLERANCES if row.variant.exact else COARSE):
             row.problem = f"does not agree: {wrong}"
 
     def time(self, row: Row, first: Row, measurement: Measurement) -> None:

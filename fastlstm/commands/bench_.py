@@ -20,6 +20,12 @@ PEERS = ("loop", "numpy", "torch", "jax", "onnxruntime")
 @click.option("--forward", is_flag=True, help="Forward passes.")
 @click.option("--sample", is_flag=True, help="Names drawn, against the usual PyTorch samplers.")
 @click.option("--module", is_flag=True, help="fastlstm.interop.torch.LSTM against torch.nn.LSTM.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bf16"]),
+    default="float32",
+    help="Of ours and PyTorch; beside bf16 stands ours in float32.  [float32]",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Most threads for everybody [all cores].")
 @click.option("--quick", is_flag=True, help="Under a minute: training steps of small shapes, short blocks.")
 @click.option("--names", "names_file", metavar="FILE", help="Names for names-ragged [the embedded ones].")
@@ -28,6 +34,7 @@ PEERS = ("loop", "numpy", "torch", "jax", "onnxruntime")
 def command(
     shapes: tuple[str, ...],
     peers: tuple[str, ...],
+    precision: str,
     threads: int | None,
     quick: bool,
     names_file: str | None,
@@ -45,6 +52,7 @@ def command(
     fastlstm bench --quick
     fastlstm bench --peer torch --peer jax --json bench.json --plot bench.png
     fastlstm bench --shape names --training
+    fastlstm bench --precision bf16
     """
     from fastlstm.benchmark import report
     from fastlstm.benchmark.machine import cores
@@ -60,7 +68,7 @@ def command(
     if plot_file:
         check(plot_file)
     chosen = tuple(job for job in JOBS if jobs[job]) or (("training",) if quick else ("training", "forward"))
-    settings = Settings(chosen, threads or cores(), shapes, peers, quick)
+    settings = Settings(chosen, threads or cores(), shapes, peers, quick, precision)
     names = read_names(names_file) if names_file else embedded_names()
     with Bench(settings, names, progress) as bench:
         found = report.hardware(settings.threads)
@@ -70,7 +78,7 @@ def command(
             measurements.append(measurement)
             show(report.table(measurement))
         fresh: list[dict[str, Any]] = []
-        if "training" in chosen and not quick:
+        if "training" in chosen and not quick and precision == "float32":
             fresh = list(bench.starts())
             show(report.starts(fresh))
         show(report.summary(measurements))

@@ -84,9 +84,10 @@ def _trained(run: str, checkpoint: Checkpoint) -> list[tuple[str, str]]:
     from fastlstm.training.folders import resuming
 
     position, total = checkpoint.position, checkpoint.total
+    coarse = ", products in bf16" if checkpoint.options.precision == "bf16" else ""
     lines = [
         ("data", printable(checkpoint.source or "embedded names")),
-        ("trained", f"{position.step:,} of {total:,} steps in {position.seconds:,.0f} s"),
+        ("trained", f"{position.step:,} of {total:,} steps in {position.seconds:,.0f} s{coarse}"),
     ]
     done = position.stopped or position.step >= total
     return lines + ([] if done else [("go on with", resuming(run))])

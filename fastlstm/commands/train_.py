@@ -85,7 +85,7 @@ def _new_run(data: str | None, options: Options, out: str | None) -> Any:
         epochs = f"{session.total / session.feed.steps_per_epoch:.3g}"
         click.echo(
             f"{counted(session.total, 'step')}, {epochs} epoch{'s' * (epochs != '1')}; "
-            f"{o.optimizer}, {o.schedule}, lr {o.lr:g}; run {run.folder}"
+            f"{o.optimizer}, {o.schedule}, lr {o.lr:g}{', bf16' if o.precision == 'bf16' else ''}; run {run.folder}"
         )
     return run
 

@@ -77,7 +77,7 @@ class Layer(torch.autograd.Function):
     def backward(ctx: Any, dout, dh_n, dc_n):  # pyright: ignore[reportIncompatibleMethodOverride]
         caches = _kept(*ctx.saved_tensors)
         needed, rows, D = ctx.needs_input_grad, ctx.rows, len(caches)
-        (dtype, H, I, _), B = caches[0].workspace.kind, caches[0].plan.rows
+        (dtype, H, I, *_), B = caches[0].workspace.kind, caches[0].plan.rows
         dout = torch.zeros((*rows, D * H), dtype=TENSORS[dtype]) if dout is None else _plain(dout)
         new = dout.new_empty
         dh_n, dc_n = (s if s is None else _plain(s) for s in (dh_n, dc_n))

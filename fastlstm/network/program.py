@@ -210,7 +210,9 @@ class Program(Uncopied):
         record, operands = self._head_row, self.arena.operands
         self.logits = d_logits = self.arena.take("head.logits", room.positions, record["logits_row"])
         if self.arena.paired:
-            d_logits = self.arena.take("head.d_logits", room.positions, record["d_logits_row"], dtype=operands)
+            d_logits = self.arena.take(
+                "head.d_logits", room.positions, record["d_logits_row"], dtype=operands
+            )
         self.losses = self.arena.take("head.losses", room.positions, dtype="float64")
         record.fill(logits=self.logits, d_logits=d_logits if backward else 0, losses=self.losses,
              correct=take("head.correct", room.positions, dtype="int32"),

@@ -22,6 +22,8 @@ JOBS = {
 }
 """What is measured, and who can do it beside us."""
 NEEDS = {"torch": ("torch",), "jax": ("jax",), "onnxruntime": ("onnx", "onnxruntime")}
+BFLOAT16 = "bf16"
+"""The precision in which networks are trained and run forward by ours and, under autocast, by PyTorch."""
 LOOP_SHAPES = ("notebook", "kaggle")
 """Where the loop is measured unless asked for: the sizes of the notebooks that are written so."""
 
@@ -53,8 +55,10 @@ def module_of(peer: str, job: str) -> str:
     return {"sample": f"sample_{peer}", "module": "module"}.get(job, f"{peer}_")
 
 
-def ours(job: str, shape: Shape, threads: int) -> Variant:
+def ours(job: str, shape: Shape, threads: int, precision: str = "float32") -> Variant:
     """Ours as it does a job."""
+    if precision == BFLOAT16:
+        return Variant(OURS, threads, BFLOAT16, exact=False)
     modes = {"sample": "one at a time" if shape.B == 1 else "", "module": "packed" if shape.ragged else ""}
     return Variant(OURS, threads, modes.get(job, ""))
 
@@ -71,11 +75,19 @@ def missing(peer: str) -> list[str]:
     return [package for package in NEEDS.get(peer, ()) if importlib.util.find_spec(package) is None]
 
 
-def choose(job: str, asked: tuple[str, ...], quick: bool = False) -> list[str]:
+def choose(job: str, asked: tuple[str, ...], quick: bool = False, precision: str = "float32") -> list[str]:
     """The peers to measure: those asked for, or all that are installed; `quick`: NumPy only where no other is.
 
-    Raises FastLSTMError for one that was asked for and is not installed.
+    Raises FastLSTMError for one that was asked for and is not installed, or does not know the precision.
     """
+    if precision == BFLOAT16:
+        if job not in ("training", "forward") or set(asked) - {"torch"}:
+            raise FastLSTMError(
+                "in bf16, training and forward passes are compared with PyTorch's (--peer torch)"
+            )
+        asked = asked or (() if missing("torch") else ("torch",))
+        if not asked:
+            return []
     for peer in asked:
         if lacking := missing(peer):
             raise FastLSTMError(
@@ -86,7 +98,9 @@ def choose(job: str, asked: tuple[str, ...], quick: bool = False) -> list[str]:
     return frameworks if quick and frameworks and not asked else chosen
 
 
-def variants(peer: str, job: str, shape: Shape, threads: int, quick: bool) -> list[Variant]:
+def variants(
+    peer: str, job: str, shape: Shape, threads: int, quick: bool, precision: str = "float32"
+) -> list[Variant]:
     """The ways in which a peer is measured with at most `threads` threads; `quick`: in one way."""
     counts = sorted({1, threads})
     if quick:
@@ -101,6 +115,8 @@ def variants(peer: str, job: str, shape: Shape, threads: int, quick: bool) -> li
         "jax": padded[-1:],
         "onnxruntime": padded,
     }[peer]
+    if precision == BFLOAT16:
+        return [Variant(peer, n, _also(mode, "bf16 autocast"), exact=False) for n in counts for mode in modes]
     if job == "module":
         modes = ["packed"] if shape.ragged else [""]
     if job == "sample":

@@ -16,7 +16,8 @@ class Peer(LanguageModel):
     def build(self, parameters: dict[str, np.ndarray]) -> None:
         shape = self.shape
         architecture = Architecture(vocabulary=shape.V, hidden=shape.H, embedding=shape.E)
-        self.network = Network(architecture, threads=self.variant.threads)
+        precision = self.variant.mode or None
+        self.network = Network(architecture, threads=self.variant.threads, precision=precision)
         for name, view in self.network.parameters.items():
             view[...] = parameters[name]
         self.optimizer = Optimizer(self.network.parameters)

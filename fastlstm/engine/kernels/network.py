@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner, kernel
 from fastlstm.engine.kernels.dropout import drop
+from fastlstm.engine.kernels.embedding import CHARACTERS, embed_rows, embedding_gradient, gather
 from fastlstm.engine.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.engine.kernels.head import (
     head_atoms,
@@ -13,18 +14,9 @@ from fastlstm.engine.kernels.head import (
     loss_rows,
     pack_head,
 )
-from fastlstm.engine.kernels.layer import (
-    blocks,
-    inputs_as_operands,
-    inputs_backward,
-    inputs_forward,
-    pack_block,
-    span,
-    spans,
-)
+from fastlstm.engine.kernels.layer import blocks, inputs_backward, inputs_forward, pack_block, span, spans
 from fastlstm.engine.kernels.operands import as_operands
 from fastlstm.engine.kernels.optimizer import run_update
-from fastlstm.engine.kernels.product import line, product
 from fastlstm.engine.kernels.recurrence import (
     backward_units,
     forward_units,
@@ -42,41 +34,16 @@ from fastlstm.engine.simd.memory import (
     restore,
 )
 
-# Rows of the embedding's gradient in one atom.
-CHARACTERS = 32
-
 
 @inner
-def embed_rows(network, like):
-    """Copy the embeddings to rows of whole lines."""
-    e, size = pointer(network.e, like), network.embedding
-    rows = pointer(network.e_rows, like)
-    for v in range(network.vocabulary):
-        for k in range(size):
-            at(rows, v * network.e_row)[k] = e[v * size + k]
-
-
-@inner
-def gather(batch, layer, network, first, last, like):
-    """The first layer's inputs: each position's embedding, after dropout."""
-    x, e, ids = pointer(layer.x, like), pointer(network.e, like), ids_pointer(batch.ids)
-    size = network.embedding
-    for i in range(spans(batch, first, last)):
-        position, rows = span(batch, first, last, i)
-        for n in range(position, position + rows):
-            for k in range(size):
-                x[n * layer.x_row + k] = e[ids[n] * size + k]
-        if network.embedding_keep:
-            drop(x, x, layer.x_row, position, rows, size, network.embedding_keep, network.embedding_key)
-        inputs_as_operands(layer, position, rows, like)
-
-
-@inner
-def drop_rows(batch, layer, target, source, keep, first, last):
-    """Dropout of a layer's outputs, or of their gradients, for the rows first..last."""
+def drop_rows(batch, layer, target, source, operands, keep, first, last, like):
+    """Dropout of a layer's outputs, which become operands too, or of their gradients (0), for the rows first..last."""
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
         drop(target, source, layer.h_row, position, rows, layer.hidden, keep, layer.key)
+        for n in range(position, position + rows if operands else position):
+            place = at(operand(operands, like), n * layer.h_operand_row)
+            as_operands(place, at(target, n * layer.h_row), layer.padded)
 
 
 @inner
@@ -90,14 +57,8 @@ def layer_inputs(batch, layers, l, network, first, last, like):
 def layer_outputs(batch, layer, network, first, last, like):
     """Dropout of a layer's states, where there is any."""
     if layer.dropped:
-        h = at(pointer(layer.h, like), batch.rows * layer.h_row)
-        dropped = pointer(layer.dropped, like)
-        drop_rows(batch, layer, dropped, h, network.keep, first, last)
-        for i in range(spans(batch, first, last)):
-            position, rows = span(batch, first, last, i)
-            for n in range(position, position + rows):
-                as_operands(at(operand(layer.dropped_operand, like), n * layer.h_operand_row),
-                            at(dropped, n * layer.h_row), layer.padded)  # fmt: skip
+        h, dropped = at(pointer(layer.h, like), batch.rows * layer.h_row), pointer(layer.dropped, like)
+        drop_rows(batch, layer, dropped, h, layer.dropped_operand, network.keep, first, last, like)
 
 
 @inner
@@ -105,7 +66,7 @@ def output_gradients(batch, layer, network, first, last, like):
     """Dropout's share in the gradients of a layer's outputs."""
     if layer.dropped:
         dh = pointer(layer.dh, like)
-        drop_rows(batch, layer, dh, dh, network.keep, first, last)
+        drop_rows(batch, layer, dh, dh, 0, network.keep, first, last, like)
 
 
 @inner
@@ -163,31 +124,6 @@ def run_units(batch, layers, head, network, board, ticket, end, like):
             ticket = finish(board)
         ticket, end = backward_units(batch, layer, board, ticket, end, like)
     return ticket, end
-
-
-@inner
-def embedding_gradient(batch, layer, network, atom, like):
-    """The gradients of some characters' embeddings; a tied output matrix has left its share there before."""
-    size, first = network.embedding, atom * CHARACTERS
-    de = at(pointer(network.de, like), first * size)
-    rows = min(CHARACTERS, network.vocabulary - first)
-    across = line(de)
-    if not network.gathered:
-        d_table = at(pointer(layer.d_table, like), first * layer.gates_row)
-        product(de, size, d_table, layer.gates_row, 1, pointer(layer.backward_x, like), across, 4 * layer.padded * across,
-                rows, 4 * layer.padded, size, network.tied, 1)  # fmt: skip
-        return
-    ids, dx = ids_pointer(batch.ids), pointer(layer.dx, like)
-    if not network.tied:
-        for k in range(rows * size):
-            de[k] = 0
-    for n in range(batch.positions):
-        if first <= ids[n] < first + rows:
-            if network.embedding_keep:
-                drop(dx, dx, layer.x_row, n, 1, size, network.embedding_keep, network.embedding_key)
-            row, to = at(dx, n * layer.x_row), at(de, (ids[n] - first) * size)
-            for k in range(size):
-                to[k] += row[k]
 
 
 @inner
