@@ -24,18 +24,22 @@ def available_cores() -> int:
     return max(1, min(cores or os.cpu_count() or 1, quota()))
 
 
+def allowed() -> Iterable[int]:
+    """The logical processors that this process may run on; all where the system does not say."""
+    affinity: Any = getattr(os, "sched_getaffinity", None)
+    return affinity(0) if affinity else range(os.cpu_count() or 1)
+
+
 def linux_cores() -> int:
     """Groups of hardware threads that are one core, with at least half of the fastest one's capacity."""
-    affinity: Any = getattr(os, "sched_getaffinity", None)
-    cpus: Iterable[int] = affinity(0) if affinity else range(os.cpu_count() or 1)
-    cores = {told(cpu, "topology/thread_siblings_list") or str(cpu): capacity(cpu) for cpu in cpus}
+    cores = {told(cpu, "topology/thread_siblings_list") or str(cpu): capacity(cpu) for cpu in allowed()}
     return sum(2 * speed >= max(cores.values()) for speed in cores.values())
 
 
 def told(cpu: int, name: str) -> str:
     """What Linux says of a logical processor; nothing where it does not."""
     try:
-        return (CPUS / f"cpu{cpu}" / name).read_text().strip()
+        return (CPUS / f"cpu{cpu}" / name).read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 
@@ -91,7 +95,9 @@ def fastest_cores(records: bytes, affinity: int) -> int:
 def quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
     """Whole processors that this process's control groups (version 2 or 1) grant, rounded up."""
     try:
-        own = next(line[3:] for line in membership.read_text().splitlines() if line.startswith("0::"))
+        own = next(
+            line[3:] for line in membership.read_text(encoding="utf-8").splitlines() if line.startswith("0::")
+        )
     except (OSError, StopIteration):
         own = "/"
     # A limit of any group above holds too; within a container all of them may be out of sight.
@@ -103,11 +109,13 @@ def quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/se
 def granted(group: Path) -> int:
     """Whole processors that one control group grants, rounded up; all where it sets no limit."""
     try:
-        limit, period = (group / "cpu.max").read_text().split()
+        limit, period = (group / "cpu.max").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         try:
             old = group / "cpu"
-            limit, period = ((old / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+            limit, period = (
+                (old / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period")
+            )
         except OSError:
             return os.cpu_count() or 1
     if limit.strip() in ("max", "-1"):

@@ -12,6 +12,7 @@ curves.png              where matplotlib is installed
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shlex
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from fastlstm.data.files import write_atomically
 from fastlstm.data.novelty import FILE_NAME as INDEX
@@ -41,23 +42,22 @@ COLUMNS = (
 
 def lock(folder: Path) -> IO[str]:
     """Hold `folder` against other processes until the file returned is closed or this process ends."""
-    file = open(folder / LOCK, "a+")  # noqa: SIM115, held open by the run
+    file = open(folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115, held open by the run
     try:
-        if os.name == "nt":
-            import msvcrt
-
+        try:
+            import fcntl
+        except ImportError:
+            msvcrt: Any = importlib.import_module("msvcrt")
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl
-
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         file.close()
         raise FastLSTMError(
             f"{folder} is in use by another training process; wait for it or stop it"
         ) from None
-    except OSError:
-        pass  # a file system without locks: better to train than to refuse
+    except (OSError, ImportError):
+        pass  # a system or a file system without locks: better to train than to refuse
     return file
 
 

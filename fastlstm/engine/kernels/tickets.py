@@ -13,9 +13,11 @@ rings when somebody enters the next program: to be woken by the system takes lon
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -99,14 +101,19 @@ def _pause(typingctx: Any) -> Any:
     return types.void(), generate
 
 
+if sys.platform == "win32":
+    # Of the system, not of the C library, where compiled code finds what it calls by itself.
+    switch = ctypes.cast(ctypes.WinDLL("kernel32").SwitchToThread, ctypes.c_void_p)
+    llvm.add_symbol("sched_yield", switch.value)
+
+
 @intrinsic
 def _yield_core(typingctx: Any) -> Any:
     """Let another thread have this core."""
-    name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
         return context.get_dummy_value()
 
     return types.void(), generate
