@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
-from fastlstm.data.names import embedded_names
+from fastlstm.data.embedded import embedded_names
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.engine.workers import thread_count
 from fastlstm.interop.torch import accelerate

@@ -8,7 +8,7 @@ from fastlstm.benchmark.machine import cores
 from fastlstm.benchmark.report import columns, speedup
 from fastlstm.benchmark.run import Bench, Settings
 from fastlstm.benchmark.shapes import Shape
-from fastlstm.data.names import embedded_names
+from fastlstm.data.embedded import embedded_names
 
 
 @click.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,14 @@ import numpy as np
 
 from fastlstm.data.batching import NameBatches
 from fastlstm.data.feeds import NameFeed
+from fastlstm.data.given import Condition, conditions_of, numbers_of
 from fastlstm.data.names import Names
 from fastlstm.data.novelty import NameIndex, read_index
 from fastlstm.data.opening import as_data
 from fastlstm.data.texts import Text
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
-from fastlstm.generation import sampling, stream
+from fastlstm.generation import classification, sampling, stream
 from fastlstm.interop.page.assemble import Page, build
 from fastlstm.network.model import Network
 from fastlstm.training.defaults import LENGTHS
@@ -131,6 +132,7 @@ class CharLM:
         if self._network is not None:
             sizes = self._network.architecture.as_dict()
             del sizes["vocabulary"]
+            sizes.pop("conditions", None)
             for name, value in given.items():
                 if sizes.get(name, value) != value:
                     raise FastLSTMError(f"{name} is {sizes[name]} in this model and cannot become {value}")
@@ -149,7 +151,8 @@ class CharLM:
             raise FastLSTMError(
                 f"this model is one of {self.kind or options.kind} and cannot go on with {read.kind}"
             )
-        return Session(read, options, self._vocabulary, self._network)
+        conditions = None if self._network is None else conditions_of(self)
+        return Session(read, options, self._vocabulary, self._network, conditions=conditions)
 
     def evaluate(self, data: Names | Text | str | Iterable[str]) -> Scores:
         """The loss (nats a character), perplexity, accuracy and bits_per_character of data of its kind.
@@ -162,14 +165,24 @@ class CharLM:
     def sample(self, n: int = 20, **controls: Any) -> list[str]:
         """Draw `n` names or texts.
 
-        The controls are those of `fastlstm.generation.sampling.generate`: prefix, temperature, top_k, top_p, novel, seed
-        and others, for text also length.
+        The controls are those of `fastlstm.generation.sampling.generate`: prefix, given, temperature, top_k, top_p, novel,
+        seed and others, for text also length.
         """
         return sampling.generate(self, n, **controls)
 
-    def start(self, batch: int = 1) -> stream.StreamState:
-        """A state of `batch` sequences that have seen nothing, to be fed with `step`."""
-        return stream.start(self, batch)
+    def classify(self, names: Sequence[str], column: str) -> np.ndarray:
+        """P(value | name), (N, values), of a condition by Bayes' rule; `conditions` has the values' order."""
+        return classification.classify(self, names, column)
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What can be given when sampling: each condition's title and values."""
+        return conditions_of(self)
+
+    def start(self, batch: int = 1, given: Mapping[str, Any] | None = None) -> stream.StreamState:
+        """A state of `batch` sequences that have seen nothing, under `given` conditions, to be fed with `step`."""
+        numbers = np.array([numbers_of(self.conditions, given or {})] * batch, np.int32)
+        return stream.start(self, batch, numbers)
 
     def step(self, state: stream.StreamState, ids: Any) -> np.ndarray:
         """Feed one character's id to each sequence; returns the logits (B, V) of the next."""
@@ -221,5 +234,7 @@ def evaluate_model(model: Any, data: Names | Text | str | Iterable[str]) -> Scor
     if read.kind != model.kind:
         raise FastLSTMError(f"this model is one of {model.kind}, and {read.source} is {read.kind}")
     if isinstance(read, Names):
-        return evaluate_names(network, NameBatches(read, model.vocabulary, EVALUATION_BATCH))
+        return evaluate_names(
+            network, NameBatches(read, model.vocabulary, EVALUATION_BATCH, conditions_of(model))
+        )
     return evaluate_text(network, read.ids(model.vocabulary))

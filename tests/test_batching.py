@@ -44,7 +44,8 @@ def test_batches_equal_the_obvious_ones(raw, batch_size, seed):
         for batch in epoch:
             drawn = names_of(batch, vocabulary)
             expected = obvious_batch(drawn, vocabulary)
-            for array, other in zip(batch, expected, strict=True):
+            assert batch.given is None
+            for array, other in zip(batch[:3], expected[:3], strict=True):
                 assert array is not None
                 assert other is not None
                 assert array.dtype == np.int32

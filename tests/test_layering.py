@@ -19,9 +19,11 @@ ORDER = {
     "errors": "",
     "engine": "memory signals compiled simd kernels cores workers parameters arena layout sequence positions",
     "network": "limits reference architecture lstm optim program model",
-    "data": "files encodings reading dialects tables columns vocabulary encoded names texts opening novelty batching feeds",
-    "training": "schedules defaults options folders building evaluation budget stored model_file session checkpoint plots runs",
-    "generation": "stream request drawing sampling scoring report",
+    "data": "files encodings reading given dialects tables columns vocabulary encoded names embedded texts opening novelty"
+    " batching feeds",
+    "training": "schedules defaults values options folders building evaluation budget stored model_file session checkpoint plots"
+    " runs",
+    "generation": "stream request drawing sampling scoring classification report",
     "interop": "weights autograd torch keras onnx page",
     "charlm": "",
     "notebooks": "cell characters soliloquy zoo_a zoo_b walkthrough kaggle names_training names recipes",

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from peers import require
 
-from fastlstm.data.names import embedded_names
+from fastlstm.data.embedded import embedded_names
 
 ROOT = Path(__file__).parent.parent
 WHOLE = os.environ.get("FASTLSTM_README") == "whole"

@@ -125,9 +125,9 @@ def test_the_state_is_carried_within_an_epoch_and_dropped_at_its_end(monkeypatch
     given = []
     real = Network.step
 
-    def step(network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None, final=True):
+    def step(network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None, *rest):
         given.append((state, dropout_key))
-        return real(network, ids, targets, optimizer, rate, lengths, state, dropout_key, final)
+        return real(network, ids, targets, optimizer, rate, lengths, state, dropout_key, *rest)
 
     monkeypatch.setattr(Network, "step", step)
     for _ in train(s):
@@ -234,7 +234,7 @@ def test_minutes_become_the_steps_that_fit(monkeypatch):
     monkeypatch.setattr(budget, "perf_counter", lambda: now[0])
     s = session(steps=10)
 
-    def timed_step(self, *_):
+    def timed_step(self, *_, **__):
         now[0] += step
         return Metrics(3.0, 0, 1, 1.0), None
 

@@ -59,7 +59,8 @@ def command(
     from fastlstm.benchmark.peers import JOBS
     from fastlstm.benchmark.plot import check, plot
     from fastlstm.benchmark.run import Bench, Settings
-    from fastlstm.data.names import embedded_names, read_names
+    from fastlstm.data.embedded import embedded_names
+    from fastlstm.data.names import read_names
     from fastlstm.errors import FastLSTMError
 
     for file in filter(None, (json_file, plot_file)):

@@ -14,12 +14,18 @@ from fastlstm.commands.fields import PARTIAL, with_fields
 from fastlstm.commands.streams import utf8
 from fastlstm.errors import FastLSTMError, printable
 
+SHOWN = 8  # values of a name
+
 
 @click.command("eval")
 @click.argument("run")
 @click.argument("data", required=False)
 @click.option(
     "--name", "names", metavar="TEXT", multiple=True, help="Score this name or text; may be repeated."
+)
+@click.option("--by", metavar="TITLE", help="Classify instead: how probable each value of this condition is.")
+@click.option(
+    "--picture", type=click.Path(dir_okay=False), help="With --by and DATA: draw the confusion table."
 )
 @with_fields(["Data"], without=["kind", "lowercase", "characters", "validation"])
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads.  [all cores]")
@@ -31,18 +37,29 @@ from fastlstm.errors import FastLSTMError, printable
     help="Form of the output.  [text]",
 )
 def command(
-    run: str, data: str | None, names: tuple[str, ...], threads: int | None, form: str, **given: Any
+    run: str,
+    data: str | None,
+    names: tuple[str, ...],
+    by: str | None,
+    picture: str | None,
+    threads: int | None,
+    form: str,
+    **given: Any,
 ) -> None:
     """Score DATA, or single names, under RUN: a run's folder or a model file.
 
     \b
     fastlstm eval runs/names-1 others.csv
     fastlstm eval runs/names-1 --name anna --name xqz
+    fastlstm eval runs/names-2 --name robin --by Sex
+    fastlstm eval runs/names-2 others.csv --by Sex --picture confusion.png
     fastlstm eval runs/shakespeare-1 sonnets.txt --format json
 
     DATA are read as what the model was trained on, names or text, and prepared in the same way. The loss is
     the mean over characters, ends of names included, in nats. For single names: log-probability in nats, and
-    bits a character; where one cannot be read, the others are scored and the exit code is 3.
+    bits a character; where one cannot be read, the others are scored and the exit code is 3. With --by, for models
+    that were trained with --given: how probable each value of that column is for a name; of DATA, how often the most
+    probable one is the column's own.
     """
     if (data is None) == (not names):
         raise click.UsageError("give either DATA or at least one --name")
@@ -50,6 +67,9 @@ def command(
 
     model = load_model(run)
     model.network.threads = threads
+    if names and by is not None:
+        _classify(model, names, by, form)
+        return
     if names:
         found = _scored(model, names)
         known = [row for row in found if row["logprob"] is not None]
@@ -62,6 +82,12 @@ def command(
         if len(known) < len(names):
             raise SystemExit(PARTIAL if known else 1)
         return
+    if by is not None:
+        from fastlstm.generation.classification import condition_called
+
+        condition = condition_called(model, by)
+        width = f":{condition.width:g}" if condition.width else ""
+        given.setdefault("given", (condition.title + width,))
     from fastlstm.charlm import evaluate_model
     from fastlstm.commands.progress import sentence
     from fastlstm.data.opening import open_data
@@ -72,6 +98,9 @@ def command(
     read = open_data(data, **options.reading)
     for note in read.notes:
         click.echo(note, err=True)
+    if by is not None:
+        _assess(model, read, by, form, picture)
+        return
     scores = evaluate_model(model, read)
     facts = {
         "loss": scores.loss,
@@ -96,6 +125,36 @@ def _scored(model: Any, names: Iterable[str]) -> list[dict[str, Any]]:
             logprob = bits = None
         found.append({"name": name, "logprob": logprob, "bits_per_character": bits})
     return found
+
+
+def _classify(model: Any, names: tuple[str, ...], by: str, form: str) -> None:
+    """How probable each value is for single names, the most probable first."""
+    from fastlstm.generation.classification import classify, condition_called
+
+    values = condition_called(model, by).values
+    rows, lines = [], []
+    for name, shares in zip(names, classify(model, names, by), strict=True):
+        ranked = sorted(zip(values, shares.tolist(), strict=True), key=lambda pair: -pair[1])
+        rows.append({"name": name, **dict(zip(values, shares.tolist(), strict=True))})
+        lines.append(f"{name}  " + ", ".join(f"{value} {share:.1%}" for value, share in ranked[:SHOWN]))
+    _show(rows, "\n".join(lines), form)
+
+
+def _assess(model: Any, read: Any, by: str, form: str, picture: str | None) -> None:
+    """How well values are told from the names of a table."""
+    from fastlstm.generation import classification
+
+    found = classification.assess(model, read, by)
+    if picture:
+        try:
+            classification.picture(found, picture)
+            click.echo(f"picture: {picture}", err=True)
+        except ImportError:
+            click.echo("no picture: pip install 'fastlstm[plot]' brings matplotlib", err=True)
+    facts = {"accuracy": found.accuracy, "log_loss": found.log_loss}
+    if form == "json":
+        facts |= {"values": found.values, "confusion": found.confusion.tolist()}
+    _show([facts], classification.table(found), form)
 
 
 def _show(rows: list[dict[str, Any]], text: str, form: str) -> None:

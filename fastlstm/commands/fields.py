@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from fastlstm.training.defaults import BY_KIND
-from fastlstm.training.options import Options, flag, whole_or_share
+from fastlstm.training.options import Options, flag
+from fastlstm.training.values import several, whole_or_share
 
 PARTIAL = 3  # the exit code of a request that was met only in part
 SECTIONS = ("Data", "Model", "Training", "Run")
@@ -69,8 +70,8 @@ def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., A
     convert = rules["convert"]
     if convert is bool:
         spelled = f"{spelled}/{flag(field.name, False)}"
-    kind: Any = WholeOrShare() if convert is whole_or_share else convert
-    metavar = {int: "N", float: "X", whole_or_share: "N|X"}.get(convert)
+    kind: Any = {whole_or_share: WholeOrShare(), several: str}.get(convert, convert)
+    metavar = {int: "N", float: "X", whole_or_share: "N|X", several: "COLUMN"}.get(convert)
     return click.option(
         spelled,
         field.name,
@@ -78,6 +79,8 @@ def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., A
         section=rules["section"],
         type=click.Choice(rules["choices"]) if "choices" in rules else kind,
         default=None,
+        multiple=convert is several,
+        callback=(lambda _ctx, _option, value: value or None) if convert is several else None,
         metavar=metavar,
         help=rules["help"] + _shown(field),
     )

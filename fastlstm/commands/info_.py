@@ -52,6 +52,8 @@ def command(run: str, as_json: bool) -> None:
 
 
 def _model(a: Architecture, vocabulary: Vocabulary, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    from fastlstm.data.given import Condition
+
     parameters = sum(math.prod(shape) for shape in a.shapes().values())
     known = printable("".join(vocabulary.characters))
     lines = [
@@ -66,6 +68,8 @@ def _model(a: Architecture, vocabulary: Vocabulary, facts: dict[str, Any]) -> li
     extras = [
         name for name, on in (("tied output", a.tied), ("learned initial state", a.learned_state)) if on
     ]
+    given = [Condition(**stored).describe() for stored in facts["preprocessing"].get("given", ())]
+    lines += [("given", ", ".join(given))] if given else []
     return lines + ([("with", ", ".join(extras))] if extras else [])
 
 

@@ -29,6 +29,8 @@ CONTROLS = [
     option("-n", "N", "Names for each prefix, or texts.  [20 names, 1 text]"),
     option("--prefix", "TEXT", "What they begin with.", str),
     option("--prefixes", "FILE", "File of prefixes, one a line: n names for each.", FILE),
+    click.option("--given", metavar="TITLE=VALUE[,VALUE]", multiple=True,
+                 help="Value of a condition; n names for each of several. Others stay open."),
     option("--temperature", "X", "Below 1 more usual, above 1 stranger, 0 the most probable.  [1]",
            click.FloatRange(0)),
     option("--top-k", "K", "Draw from the K most probable characters only."),
@@ -77,13 +79,17 @@ def command(
     The controls act in this order: min-length, temperature, top-k, top-p. A request that cannot be met within
     --tries prints what was found and exits with 3.
     """
-    controls = {name: value for name, value in given.items() if value is not None and value is not False}
+    controls = {
+        name: value for name, value in given.items() if value not in (None, ()) and value is not False
+    }
     if scores and (form == "text" or report):
         raise click.UsageError("--scores needs --format csv or json, and no --report")
     if picture and not report:
         raise click.UsageError("--picture needs --report")
-    if beam and (report or controls.keys() - {"n", "prefix", "max_length"}):
-        raise click.UsageError("--beam goes with -n, --prefix, --max-length, --format and --scores only")
+    if beam and (report or controls.keys() - {"n", "prefix", "max_length", "given"}):
+        raise click.UsageError(
+            "--beam goes with -n, --prefix, --given, --max-length, --format and --scores only"
+        )
     from fastlstm.training.model_file import load_model
 
     model = load_model(run)
@@ -91,19 +97,27 @@ def command(
         raise FastLSTMError(f"{run} is a model of {model.kind}: --report is for names")
     controls.setdefault("n", 20 if model.kind == "names" else 1)
     out = utf8(sys.stdout)
+    controls["given"] = parse_given(model, controls.get("given", ()))
+    combinations = len(given_by(model, controls["given"]))
     if beam:
         entries = _most_probable(model, controls)
     else:
         _read_files(run, model, controls)
-        if model.kind == "text" and form == "text" and controls["n"] == 1 and "prefixes" not in controls:
+        if (
+            model.kind == "text"
+            and form == "text"
+            and controls["n"] * combinations == 1
+            and "prefixes" not in controls
+        ):
             _stream(model, controls, out)
             return
         entries = _drawn(model, controls, scores)
-    wanted = controls["n"] * len(controls.get("prefixes", "1"))
+    wanted = controls["n"] * len(controls.get("prefixes", "1")) * combinations
     if report:
-        count = _report(run, [name for name, _ in entries], form, picture, out)
+        count = _report(run, [name for name, _, _ in entries], form, picture, out)
     else:
-        count = _write(entries, model.kind.removesuffix("s"), form, scores, out)
+        fields = [model.kind.removesuffix("s"), *given_by(model, controls["given"])[0]]
+        count = _write(entries, fields, form, scores, out)
     out.flush()
     if count < wanted:
         more = "there are no more" if beam else "raise --tries or --temperature, or ask for fewer"
@@ -143,38 +157,70 @@ def _stream(model: Any, controls: dict[str, Any], out: IO[str]) -> None:
     out.write("\n")
 
 
-def _drawn(model: Any, controls: dict[str, Any], scores: bool) -> Iterator[tuple[str, Any]]:
-    """The names as they are found, with None or, when all are there, their scores."""
+def parse_given(model: Any, words: Iterable[str]) -> dict[str, list[str]]:
+    """TITLE=VALUE,VALUE as title → values; a value of the model's may hold a comma itself."""
+    from fastlstm.data.given import conditions_of, place_of
+
+    conditions, given = conditions_of(model), dict[str, list[str]]()
+    titles = [condition.title for condition in conditions]
+    for word in words:
+        title, equals, values = word.partition("=")
+        if not equals:
+            raise click.UsageError(f"--given {word}: give TITLE=VALUE, as in --given Sex=F")
+        condition = conditions[place_of(titles, title.strip())]
+        listed = [values] if values.strip() in condition.values else values.split(",")
+        given.setdefault(condition.title, []).extend(listed)
+    return given
+
+
+def given_by(model: Any, given: dict[str, list[str]]) -> list[dict[str, str]]:
+    """Each combination of values that is asked for."""
+    from fastlstm.data.given import combinations, conditions_of
+
+    return combinations(conditions_of(model), given)
+
+
+Entry = tuple[str, dict[str, str], Any]
+
+
+def _drawn(model: Any, controls: dict[str, Any], scores: bool) -> Iterator[Entry]:
+    """The names as they are found, under which conditions, with None or, when all are there, their scores."""
     from fastlstm.generation.request import Request
     from fastlstm.generation.sampling import drawn
 
     names = drawn(model, Request(**controls))
     if not scores:
-        return ((name, None) for name in names)
+        return ((name, given, None) for name, given in names)
     from fastlstm.generation.scoring import score
 
     found = list(names)
-    return zip(found, score(model, found, prepared=True), strict=True)
+    texts, given = [text for text, _ in found], [given for _, given in found]
+    return zip(texts, given, score(model, texts, prepared=True, given=given), strict=True)
 
 
-def _most_probable(model: Any, controls: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _most_probable(model: Any, controls: dict[str, Any]) -> list[Entry]:
     from fastlstm.generation.scoring import beam
 
-    best = beam(model, controls["n"], controls.get("prefix", ""), max_length=controls.get("max_length"))
-    if not best.proven:
-        click.echo("fastlstm: the search was cut, so some more probable name may be missing", err=True)
-    return iter(best.names)
+    limit, prefix = controls.get("max_length"), controls.get("prefix", "")
+    entries: list[Entry] = []
+    for given in given_by(model, controls["given"]):
+        best = beam(model, controls["n"], prefix, max_length=limit, given=given)
+        if not best.proven:
+            click.echo("fastlstm: the search was cut, so some more probable name may be missing", err=True)
+        entries += [(name, given, score) for name, score in best.names]
+    return entries
 
 
-def _write(entries: Iterable[tuple[str, Any]], field: str, form: str, scores: bool, out: IO[str]) -> int:
-    """Write the names (or texts) in a format; returns how many there were."""
-    fields = [field, "logprob", "bits_per_character"] if scores else [field]
+def _write(entries: Iterable[Entry], fields: list[str], form: str, scores: bool, out: IO[str]) -> int:
+    """Write the names (or texts) in a format, what was given beside them; returns how many there were."""
+    field = fields[0]
+    fields = [*fields, "logprob", "bits_per_character"] if scores else fields
     table = csv.writer(out, lineterminator="\n")
     count = 0
     if form == "csv":
         table.writerow(fields)
-    for count, (text, score) in enumerate(entries, 1):
-        row = [text, *score] if scores else [text]
+    for count, (text, given, score) in enumerate(entries, 1):
+        row = [text, *given.values(), *(score if scores else ())]
         if form == "csv":
             table.writerow(row)
         elif form == "json":

@@ -5,12 +5,13 @@ Letters: T time steps, B sequences in a batch. All arrays are time-major, ids an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from fastlstm.data.encoded import Ids
+from fastlstm.data.given import OPEN, Condition
 from fastlstm.data.names import Names
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.engine.kernels.batch import fill_names
@@ -22,12 +23,13 @@ Sliced = TypeVar("Sliced", np.ndarray, Ids)
 class Batch(NamedTuple):
     """Inputs and targets (T, B), and the sequences' lengths (B,), never increasing; None: all are T long.
 
-    Past a sequence's length, ids and targets are 0.
+    Past a sequence's length, ids and targets are 0. `given` (B, columns) has the conditions' values, where there are.
     """
 
     ids: np.ndarray
     targets: np.ndarray
     lengths: np.ndarray | None
+    given: np.ndarray | None = None
 
 
 def _held_out(validation: float, total: int, what: str) -> int:
@@ -80,6 +82,7 @@ def split_text(ids: Sliced, validation: float) -> tuple[Sliced, Sliced]:
 class NameBatches:
     """Names as ragged batches: inputs of "anna" are [0 a n n a], targets [a n n a 0].
 
+    With a model's `conditions` a batch has each row's values; `open_share` of them are left open in training.
     Raises FastLSTMError without names, and for characters that the vocabulary lacks.
 
     >>> names = Names(["bo", "anna"])
@@ -88,29 +91,47 @@ class NameBatches:
     ([5, 3], [[0, 1, 3, 3, 1], [0, 2, 4, 0, 0]], [[1, 3, 3, 1, 0], [2, 4, 0, 0, 0]])
     """
 
-    def __init__(self, names: Names, vocabulary: Vocabulary, batch_size: int) -> None:
+    def __init__(
+        self,
+        names: Names,
+        vocabulary: Vocabulary,
+        batch_size: int,
+        conditions: Sequence[Condition] = (),
+        open_share: float = 0.0,
+    ) -> None:
         if batch_size < 1:
             raise FastLSTMError(f"the batch size is {batch_size}, and 1 is the least")
         if not len(names):
             raise FastLSTMError(f"{names.source}: there is no name to make a batch of")
         if not vocabulary.boundary:
             raise FastLSTMError("names need a vocabulary with a boundary, and this one is for text")
-        self.names = names
-        self.batch_size = batch_size
+        self.batch_size, self.open_share = batch_size, open_share
         count = len(names.distinct)
         letters = np.fromiter(map(len, names.distinct), np.int32, count)
-        self._lengths = letters + 1
-        self._longest = int(self._lengths.max())
+        lengths = letters + 1
+        self._longest = int(lengths.max())
         # One array 0 a n n a 0 b o 0 …: a name's end is the next one's beginning.
-        self._starts = np.cumsum(self._lengths, dtype=np.int64) - self._lengths
-        self._flat = np.zeros(int(self._lengths.sum()) + 1, np.int32)
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        self._flat = np.zeros(int(lengths.sum()) + 1, np.int32)
         places = np.arange(int(letters.sum())) + np.repeat(np.arange(1, count + 1), letters)
         self._flat[places] = vocabulary.encode("".join(names.distinct), names.source)
-        self._mass = None if names.weights is None else np.bincount(names.rows, names.weights, count)
+        # What is picked, a distinct name under distinct conditions, is an item.
+        self._rows, self._given = names.rows, None
+        if conditions:
+            own = (
+                names.given.under(conditions)
+                if names.given
+                else np.zeros((len(names), len(conditions)), np.int32)
+            )
+            items, self._rows = np.unique(np.column_stack([names.rows, own]), axis=0, return_inverse=True)
+            self._rows, self._given = self._rows.ravel(), items[:, 1:]
+            starts, lengths = starts[items[:, 0]], lengths[items[:, 0]]
+        self._starts, self._lengths = starts, lengths
+        self._mass = None if names.weights is None else np.bincount(self._rows, names.weights, len(starts))
 
     def __len__(self) -> int:
         """How many batches an epoch has."""
-        return -(-len(self.names) // self.batch_size)
+        return -(-len(self._rows) // self.batch_size)
 
     def epoch(self, rng: np.random.Generator, start: int = 0) -> Iterator[Batch]:
         """An epoch's batches from number `start` on; the same state of `rng` gives the same epoch.
@@ -118,37 +139,46 @@ class NameBatches:
         All rows in random order; with weights, as many draws with replacement.
         """
         if self._mass is None:
-            picked = rng.permutation(self.names.rows)
+            picked = rng.permutation(self._rows)
         else:
-            picked = self._drawn(rng.random(len(self.names)))
-        return self._batches(picked, start)
+            picked = self._drawn(rng.random(len(self._rows)))
+        given = None
+        if self._given is not None:
+            given = self._given[picked]
+            given[rng.random(given.shape) < self.open_share] = OPEN
+        return self._batches(picked, given, start)
 
     def ordered(self) -> Iterator[Batch]:
         """The batches for evaluation, the longest names first so that hardly a step is padding.
 
         All rows; with weights, as many, each name as often as its share says, rounded up or down.
         """
-        picked = self.names.rows
+        picked = self._rows
         if self._mass is not None:
             picked = self._drawn((np.arange(len(picked)) + 0.5) / len(picked))
-        return self._batches(picked[np.argsort(-self._lengths[picked], kind="stable")], 0)
+        picked = picked[np.argsort(-self._lengths[picked], kind="stable")]
+        return self._batches(picked, None if self._given is None else self._given[picked], 0)
 
     def _drawn(self, uniforms: np.ndarray) -> np.ndarray:
-        """The distinct names at some places (N,), from 0 to 1, of their weights laid end to end."""
+        """The items at some places (N,), from 0 to 1, of their weights laid end to end."""
         assert self._mass is not None
         possible = np.flatnonzero(self._mass)
         ends = np.cumsum(self._mass[possible])
         return possible[np.searchsorted(ends[:-1], uniforms * ends[-1], side="right")]
 
-    def _batches(self, picked: np.ndarray, start: int) -> Iterator[Batch]:
+    def _batches(self, picked: np.ndarray, given: np.ndarray | None, start: int) -> Iterator[Batch]:
         for first in range(start * self.batch_size, len(picked), self.batch_size):
-            yield self._batch(picked[first : first + self.batch_size])
+            part = slice(first, first + self.batch_size)
+            yield self._batch(picked[part], None if given is None else given[part])
 
-    def _batch(self, picked: np.ndarray) -> Batch:
+    def _batch(self, picked: np.ndarray, given: np.ndarray | None) -> Batch:
+        if given is not None:
+            order = np.argsort(-self._lengths[picked], kind="stable")
+            picked, given = picked[order], given[order]
         ids, targets = np.zeros((2, self._longest, len(picked)), np.int32)
         lengths = np.empty(len(picked), np.int32)
         T = fill_names(self._flat, self._starts, self._lengths, picked, ids, targets, lengths)
-        return Batch(ids[:T], targets[:T], lengths)
+        return Batch(ids[:T], targets[:T], lengths, given)
 
 
 class TextStreams:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
+from collections.abc import Sequence
 from itertools import islice
 
 from fastlstm.data.dialects import is_number
+from fastlstm.data.given import Column, spec
 from fastlstm.data.reading import preprocess
 from fastlstm.data.tables import Table
 from fastlstm.errors import meant, printable, quoted
@@ -68,6 +70,17 @@ def find(table: Table, wanted: str | int, role: str) -> int:
         shown = [printable(title, 40) for title in titles]
         there = ", ".join(shown[:SHOWN]) + "…" * (len(shown) > SHOWN) + meant(wanted, shown)
     raise table.refusal(f"there is no {role} {quoted(wanted)}; the columns are {there}")
+
+
+def given(table: Table, specs: Sequence[str]) -> list[tuple[int, Column]]:
+    """The place of each column that is given, and what gathers its cells; FastLSTMError for one that is not there."""
+    found = []
+    for text in specs:
+        title, width = spec(text, table.titles)
+        place = find(table, title, "column to be given,")
+        called = f"column {place + 1}" if table.titles is None else table.titles[place]
+        found.append((place, Column(called, width)))
+    return found
 
 
 def weight_of(cell: str) -> float:

@@ -5,11 +5,12 @@ A feed owns the split. Its batches depend on (seed, epoch) alone: a position is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from fastlstm.data.batching import Batch, NameBatches, TextStreams, split_names, split_text
+from fastlstm.data.given import Condition
 from fastlstm.data.names import Names
 from fastlstm.data.texts import Text
 from fastlstm.data.vocabulary import Vocabulary
@@ -23,16 +24,26 @@ class NameFeed:
     carried = False
 
     def __init__(
-        self, names: Names, vocabulary: Vocabulary, batch_size: int, validation: float, seed: int
+        self,
+        names: Names,
+        vocabulary: Vocabulary,
+        batch_size: int,
+        validation: float,
+        seed: int,
+        conditions: Sequence[Condition] | None = None,
+        open_share: float = 0.0,
     ) -> None:
         self.data, self.vocabulary, self.seed = names, vocabulary, seed
         self.train, self.held_out = split_names(names, validation, seed)
-        self._batches = NameBatches(self.train, self.vocabulary, batch_size)
+        if conditions is None:
+            conditions = names.given.conditions if names.given else ()
+        self.conditions = tuple(conditions)
+        self._batches = NameBatches(self.train, vocabulary, batch_size, conditions, open_share)
         self.steps_per_epoch = len(self._batches)
         lengths = [len(name) + 1 for name in self.held_out.distinct]
         self.held_out_characters = sum(lengths[row] for row in self.held_out.rows)
         if self.held_out_characters:
-            self.held_out_batches = NameBatches(self.held_out, self.vocabulary, batch_size)
+            self.held_out_batches = NameBatches(self.held_out, vocabulary, batch_size, conditions)
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of epoch number `epoch`, from number `start` on."""
@@ -44,6 +55,7 @@ class TextFeed:
 
     kind = "text"
     carried = True
+    conditions = ()
 
     def __init__(
         self, text: Text, vocabulary: Vocabulary, batch_size: int, validation: float, window: int
@@ -72,12 +84,15 @@ def make_feed(
     seed: int,
     window: int,
     characters: int | None = None,
+    conditions: Sequence[Condition] | None = None,
+    open_share: float = 0.0,
 ) -> Feed:
-    """The feed for data of either kind. A given vocabulary is kept, and what it lacks is an error.
+    """The feed for data of either kind. A model's vocabulary and conditions are kept, and what they lack is an error.
 
-    `characters` limits a new one, which only a text's can be; `window` is a text's, too.
+    `characters` limits a new vocabulary, which only a text's can be; `window` is a text's, conditions and the share of
+    them that is left open are those of names.
     """
     vocabulary = vocabulary or data.vocabulary(characters)
     if isinstance(data, Names):
-        return NameFeed(data, vocabulary, batch_size, validation, seed)
+        return NameFeed(data, vocabulary, batch_size, validation, seed, conditions, open_share)
     return TextFeed(data, vocabulary, batch_size, validation, window)

@@ -11,7 +11,6 @@ import warnings
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from importlib import resources
 from itertools import islice
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from fastlstm.data import columns
 from fastlstm.data.dialects import quotes_around, unquoted
+from fastlstm.data.given import Given, finish, gather
 from fastlstm.data.reading import Source, preprocess
 from fastlstm.data.tables import Table, is_table
 from fastlstm.data.vocabulary import Vocabulary
@@ -95,7 +95,8 @@ class Names:
     """Names with their duplicates, cleaned: no blanks around them, normal form C, lower case if asked for.
 
     `distinct` holds each name once, in the order of first occurrence; `rows` (N,) int32 is each row's place
-    in it; `weights` (N,) float64 or None says in what proportion rows are drawn; `blanks` counts the rows
+    in it; `weights` (N,) float64 or None says in what proportion rows are drawn; `given`, from lists of a value for
+    each name by title, or None has the rows' conditions (`fastlstm.data.given`); `blanks` counts the rows
     left out because they held no name; `notes` are remarks on the reading that its user should see.
     What is missing in a column (None, NaN) counts as blank, and a warning and `notes` say where.
     Raises FastLSTMError for what is no list of strings, for a name longer than 256 characters or with a line
@@ -115,6 +116,7 @@ class Names:
         notes: Sequence[str] = (),
         lowercase: bool = True,
         weights: Sequence[float] | np.ndarray | None = None,
+        given: Mapping[str, Iterable[Any]] | None = None,
     ) -> None:
         if what := no_list(names):
             raise FastLSTMError(f"{source}: this is {what}")
@@ -137,7 +139,11 @@ class Names:
             )
             warnings.warn(f"{source}: {left_out}", stacklevel=2)
             notes = [*notes, left_out]
+        notes = list(notes)
         self._fill(index.names, rows, weights, source, notes, lowercase, index.lowered)
+        self.given = finish(
+            gather(given or {}, len(rows), source), np.asarray(rows) >= 0, self.weights, self.notes
+        )
 
     @classmethod
     def _of(cls, *contents: Any) -> Names:
@@ -155,8 +161,10 @@ class Names:
         notes: Sequence[str],
         lowercase: bool,
         lowered: bool,
+        given: Given | None = None,
     ) -> None:
         self.source = source
+        self.given = given
         self.notes = list(notes)
         self.lowercase, self.lowered = lowercase, lowered
         self.distinct = tuple(distinct)
@@ -166,10 +174,10 @@ class Names:
         self.blanks = len(every) - len(self.rows)
         self.weights: np.ndarray | None = None
         if weights is not None:
-            given = np.asarray(weights, np.float64)
-            if given.shape != every.shape or not (np.isfinite(given) & (given >= 0)).all():
+            mass = np.asarray(weights, np.float64)
+            if mass.shape != every.shape or not (np.isfinite(mass) & (mass >= 0)).all():
                 raise FastLSTMError(f"{source}: weights must be a finite number from 0 up for each name")
-            self.weights = given[kept]
+            self.weights = mass[kept]
             if len(self.rows) and not self.weights.any():
                 raise FastLSTMError(f"{source}: all weights are 0, so that no name can be drawn")
 
@@ -195,6 +203,8 @@ class Names:
             facts.append("turned to lower case (--no-lowercase keeps capitals)")
         if self.weights is not None:
             facts.append("drawn by weight")
+        if self.given is not None:
+            facts.append(self.given.describe())
         return f"{self.source}: {', '.join(facts)}"
 
     def vocabulary(self, limit: int | None = None) -> Vocabulary:
@@ -209,6 +219,9 @@ class Names:
         summary.update(self.rows.data)
         if self.weights is not None:
             summary.update(self.weights.data)
+        if self.given is not None:
+            summary.update(repr(self.given.conditions).encode("utf-8", "surrogatepass"))
+            summary.update(np.ascontiguousarray(self.given.numbers).data)
         return summary.hexdigest()
 
     def select(self, chosen: np.ndarray) -> Names:
@@ -222,6 +235,7 @@ class Names:
             self.notes,
             self.lowercase,
             self.lowered,
+            None if self.given is None else self.given.of_rows(kept),
         )
 
     def __repr__(self) -> str:
@@ -237,6 +251,7 @@ def read_names(
     limit: int | None = None,
     weight: str | int | None = None,
     delimiter: str | None = None,
+    given: Sequence[str] = (),
     least: int = 2,
 ) -> Names:
     """Names from a table (`.csv`, `.tsv`) or a file of one name a line, also gzipped; `-` is standard input.
@@ -245,16 +260,18 @@ def read_names(
     the same number of fields. `column` is a header's name or a number from 1, by default one called name or
     the like, else the first that holds text. `header` says whether a table's first row names its columns, by
     default that is guessed. `limit` takes only the first rows. `weight` is the column that says in what
-    proportion names are drawn. What was guessed is in the `notes` of the result. Raises FastLSTMError, with
+    proportion names are drawn, `given` are columns that steer what is drawn later: COLUMN, or COLUMN:WIDTH for bins
+    of a column of numbers. What was guessed is in the `notes` of the result. Raises FastLSTMError, with
     file and line, for bad input and for fewer than `least` different names.
     """
     if limit is not None and limit < 1:
         raise FastLSTMError(f"the limit is {limit}, and 1 row is the least")
     source = Source(path, encoding)
-    lines = not is_table(path) and column is weight is delimiter is None
-    table = Table(source, delimiter, header, lines, columns.known(column, weight))
+    lines = not is_table(path) and column is weight is delimiter is None and not given
+    table = Table(source, delimiter, header, lines, columns.known(column, weight, *given))
     place = columns.choose(table, column)
     weighing = None if weight is None else columns.find(table, weight, "weight")
+    giving = columns.given(table, given)
     quotes = quotes_around([row[place] for row in table.head if place < len(row)])
     if quotes:
         table.notes.append(f"every name stands in quotes ({quotes[0]}…{quotes[-1]}), which are taken off")
@@ -265,21 +282,12 @@ def read_names(
             rows.append(index[row[place]] if row else -1)
             if weighing is not None:
                 weights.append(weigh(row[weighing]) if row else 0)
+            for giver, gathered in giving:
+                gathered.add(row[giver] if row else "")
     weighted = None if weight is None else weights
     names = Names._of(index.names, rows, weighted, source.name, table.notes, lowercase, index.lowered)
+    names.given = finish([column for _, column in giving], np.asarray(rows) >= 0, names.weights, names.notes)
     if len(names.distinct) < least:
         found = f"the only name is {quoted(names.distinct[0])}" if names.distinct else "there is no name"
         raise FastLSTMError(f"{source.name}: {found}, and {least} different names are the least")
-    return names
-
-
-def embedded_names(**options: Any) -> Names:
-    """The names that come with fastlstm: US first names with their counts. Options as for `read_names`.
-
-    >>> embedded_names(limit=3).distinct
-    ('james', 'john', 'robert')
-    """
-    with resources.as_file(resources.files("fastlstm.data") / "assets" / "names.csv") as path:
-        names = read_names(path, **{"column": "Name", **options})
-    names.source = "the embedded names"
     return names

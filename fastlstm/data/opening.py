@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any, Literal
 
-from fastlstm.data.names import Names, embedded_names, no_list, read_names
+from fastlstm.data.embedded import embedded_names
+from fastlstm.data.names import Names, no_list, read_names
 from fastlstm.data.tables import is_table
 from fastlstm.data.texts import Text, read_text
 from fastlstm.errors import FastLSTMError, quoted

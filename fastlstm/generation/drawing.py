@@ -85,7 +85,7 @@ def draw(
     ids, lengths = np.zeros((N, rules.longest.max()), np.int32), np.zeros(N, np.int64)
     own = rules._replace(shortest=rules.shortest[origins], longest=rules.longest[origins])
     job = Job(ids, lengths, origins.copy(), keys, **own._asdict())
-    work = 2.0 * frozen.flat.size * N * min(8, ids.shape[1])
+    work = 2.0 * frozen.parameters.flat.size * N * min(8, ids.shape[1])
     count = 1 if work < workers.SMALL_WORK else min(workers.thread_count(threads), N)
     slots = min(SLOTS, -(-N // count))
     rows = [Rows(frozen, min(SLOTS, N)) for _ in range(count)]
@@ -121,7 +121,7 @@ def share(
         return state, alive
     beginnings, own = np.unique(job.origins[alive] * V + chosen[~ended], return_inverse=True)
     job.origins[alive] = own
-    further = StreamState(frozen, len(beginnings))
+    further = StreamState(frozen, state.given[beginnings // V])
     for field in ("h", "c", "apart", "logits"):
         records[field] = further.rows.record[field]
     workers.run(extend_program, frozen.records, frozen.head, state.rows.record, records, beginnings // V,

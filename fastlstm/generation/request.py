@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Request:
 
     n: names (or texts) for each prefix.
     prefix, prefixes: what they begin with, echoed; `prefixes` asks for n of each.
+    given: values of the model's conditions by title; a list of values asks for n of each, what is left out is open.
     temperature: divides the logits; 0 always takes the most probable character.
     top_k: draw from the k most probable characters only.
     top_p: draw from the fewest characters that hold this share of the probability (after top_k).
@@ -42,6 +43,7 @@ class Request:
     n: int = 20
     prefix: str = ""
     prefixes: Sequence[str] | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None

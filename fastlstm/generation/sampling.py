@@ -13,10 +13,12 @@ import secrets
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
+from itertools import product
 from typing import Any
 
 import numpy as np
 
+from fastlstm.data.given import combinations, conditions_of, numbers_of
 from fastlstm.data.novelty import comparable
 from fastlstm.data.reading import preprocess
 from fastlstm.errors import FastLSTMError, check_keywords, quoted
@@ -66,17 +68,21 @@ def context(vocabulary: Any, ids: np.ndarray) -> np.ndarray:
 
 
 class _Source:
-    """The endless streams of texts, one for each prefix, that a seed draws from a model."""
+    """The endless streams of texts, one for each prefix under each combination of conditions, that a seed draws."""
 
     def __init__(self, model: Any, request: Request) -> None:
         self.vocabulary, self.request = model.vocabulary, request
         self.threads = request.threads or model.network.threads
         self.lowercase = bool(model.preprocessing.get("lowercase"))
-        given = [request.prefix] if request.prefixes is None else request.prefixes
-        self.prefixes = [preprocess(prefix, self.lowercase) for prefix in given]
+        conditions = conditions_of(model)
+        asked = [request.prefix] if request.prefixes is None else request.prefixes
+        streams = list(product(combinations(conditions, request.given), asked))
+        self.given = [given for given, _ in streams]
+        self.prefixes = [preprocess(prefix, self.lowercase) for _, prefix in streams]
         self.rules = rules_for(model, request, self.prefixes)
         encoded = [self.vocabulary.encode(prefix, f"prefix {quoted(prefix)}") for prefix in self.prefixes]
-        self.state, self.logits = begin(model, [context(self.vocabulary, ids) for ids in encoded])
+        numbers = np.array([numbers_of(conditions, given) for given in self.given], np.int32)
+        self.state, self.logits = begin(model, [context(self.vocabulary, ids) for ids in encoded], numbers)
         self.seed = secrets.randbits(64) if request.seed is None else request.seed
         self.queues = [deque[str]() for _ in self.prefixes]
         self.sequences = [0] * len(self.prefixes)
@@ -112,11 +118,12 @@ class _Source:
         return [text.removesuffix(self.request.stop) for text in texts] if self.request.stop else texts
 
 
-def drawn(model: Any, request: Request) -> Iterator[str]:
-    """The names (or texts) of a request as they are found, all of one prefix before those of the next.
+def drawn(model: Any, request: Request) -> Iterator[tuple[str, dict[str, str]]]:
+    """The names (or texts) of a request as they are found, each with the values of the conditions it was drawn under.
 
-    Fewer than n of a prefix if `request.limit` draws did not bring forth enough. Raises FastLSTMError for
-    unknown characters, for what the model cannot do, and for novel=True where it has no `index`.
+    All of one prefix and combination of values come before those of the next; fewer than n of them if
+    `request.limit` draws did not bring forth enough. Raises FastLSTMError for unknown characters, for what the model
+    cannot do, and for novel=True where it has no `index`.
     """
     source = _Source(model, request)
     known = getattr(model, "index", None) if request.novel is True else request.novel or ()
@@ -125,8 +132,8 @@ def drawn(model: Any, request: Request) -> Iterator[str]:
     return _select(source, known, {comparable(name, source.lowercase) for name in request.avoid})
 
 
-def _select(source: _Source, known: Collection[str], taken: set[str]) -> Iterator[str]:
-    """The texts of each prefix's stream that are neither known nor taken, up to n of them."""
+def _select(source: _Source, known: Collection[str], taken: set[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The texts of each stream that are neither known nor taken, up to n of them, with what was given."""
     request = source.request
     for prefix in range(len(source.prefixes)):
         found = tried = 0
@@ -140,17 +147,17 @@ def _select(source: _Source, known: Collection[str], taken: set[str]) -> Iterato
             if request.unique:
                 taken.add(name)
             found += 1
-            yield text
+            yield text, source.given[prefix]
 
 
 def generate(model: Any, n: int = 20, **keywords: Any) -> list[str]:
-    """Draw n names (or texts) for each prefix; the keywords are the fields of `Request`.
+    """Draw n names (or texts) for each prefix and each combination of given values; the keywords are the fields of `Request`.
 
     `model` has a network, vocabulary, kind and preprocessing, and for novel=True an index of its training
     names. The list is shorter where tries ran out. Raises FastLSTMError for whatever cannot be done.
     """
     check_keywords(keywords, [field.name for field in fields(Request)])
-    return list(drawn(model, Request(n=n, **keywords)))
+    return [text for text, _ in drawn(model, Request(n=n, **keywords))]
 
 
 def stream(model: Any, **keywords: Any) -> Iterator[str]:
@@ -159,6 +166,8 @@ def stream(model: Any, **keywords: Any) -> Iterator[str]:
     source = _Source(model, request)
     if request.selective or request.prefixes is not None:
         raise FastLSTMError("novel, unique, avoid and prefixes choose among whole names: use generate")
+    if len(source.prefixes) > 1:
+        raise FastLSTMError("several values of a condition ask for several texts: use generate")
     yield from source.prefixes
     rules, state, logits = source.rules, source.state, source.logits
     keys, held = stream_keys(source.seed, np.zeros(1)), ""

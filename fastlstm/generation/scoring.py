@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastlstm.data.given import conditions_of, numbers_of
 from fastlstm.data.reading import preprocess
 from fastlstm.errors import FastLSTMError, quoted
 from fastlstm.generation.drawing import NOT_FINITE
@@ -34,12 +35,17 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return z - np.log(np.exp(z).sum(-1, keepdims=True))
 
 
-def score(model: Any, names: Sequence[str], prepared: bool = False) -> list[Score]:
+def score(
+    model: Any,
+    names: Sequence[str],
+    prepared: bool = False,
+    given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+) -> list[Score]:
     """The scores of names, or of texts under a text model, in their order.
 
-    They are preprocessed as the training data were, unless `prepared`. A text's first character is scored as
-    the first of a sample without a prefix. Raises FastLSTMError for unknown characters, naming them, and for
-    an empty text.
+    `given` are values of the model's conditions by title, for all names or a mapping for each. Names are preprocessed
+    as the training data were, unless `prepared`. A text's first character is scored as the first of a sample without a
+    prefix. Raises FastLSTMError for unknown characters, naming them, and for an empty text.
     """
     vocabulary, lowercase = model.vocabulary, bool(model.preprocessing.get("lowercase"))
     targets = []
@@ -50,26 +56,37 @@ def score(model: Any, names: Sequence[str], prepared: bool = False) -> list[Scor
         elif not len(ids):
             raise FastLSTMError("an empty text has no score: give at least one character")
         targets.append(ids)
-    first = int(context(vocabulary, np.zeros(0, np.int32))[0])
-    order = sorted(range(len(targets)), key=lambda k: -len(targets[k]))
-    logprobs = np.zeros(len(targets))
-    for k in range(0, len(order), BATCH):
-        block = order[k : k + BATCH]
-        logprobs[block] = _logprobs(model, [targets[i] for i in block], first)
+    conditions = conditions_of(model)
+    if given is None or isinstance(given, Mapping):
+        numbers = np.array([numbers_of(conditions, given or {})] * len(targets), np.int32)
+    else:
+        numbers = np.array([numbers_of(conditions, each) for each in given], np.int32)
+    logprobs = _all_logprobs(model, targets, numbers)
     return [
         Score(float(logprob), float(-logprob / math.log(2) / len(ids)))
         for logprob, ids in zip(logprobs, targets, strict=True)
     ]
 
 
-def _logprobs(model: Any, targets: list[np.ndarray], first: int) -> np.ndarray:
+def _all_logprobs(model: Any, targets: list[np.ndarray], numbers: np.ndarray) -> np.ndarray:
+    """log p of id sequences in any order, each from where data begin, under their conditions' values."""
+    first = int(context(model.vocabulary, np.zeros(0, np.int32))[0])
+    order = sorted(range(len(targets)), key=lambda k: -len(targets[k]))
+    logprobs = np.zeros(len(targets))
+    for k in range(0, len(order), BATCH):
+        block = order[k : k + BATCH]
+        logprobs[block] = _logprobs(model, [targets[i] for i in block], first, numbers[block])
+    return logprobs
+
+
+def _logprobs(model: Any, targets: list[np.ndarray], first: int, numbers: np.ndarray) -> np.ndarray:
     """log p (B,) of id sequences, the longest first, each after the single id `first`."""
     B, sizes = len(targets), np.array([len(ids) for ids in targets])
     after = np.zeros((sizes[0], B), np.int64)
     for b, ids in enumerate(targets):
         after[: len(ids), b] = ids
     before = np.concatenate([np.full((1, B), first), after[:-1]])
-    state, sums = start(model, B), np.zeros(B)
+    state, sums = start(model, B, numbers), np.zeros(B)
     for t in range(len(after)):
         active = np.count_nonzero(sizes > t)
         logits = state.read(before[t : t + 1], np.array([active]))[:active]
@@ -84,8 +101,17 @@ class Beam(NamedTuple):
     proven: bool
 
 
-def beam(model: Any, k: int = 20, prefix: str = "", width: int = 1000, max_length: int | None = None) -> Beam:
+def beam(
+    model: Any,
+    k: int = 20,
+    prefix: str = "",
+    width: int = 1000,
+    max_length: int | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Beam:
     """The k most probable names that begin with `prefix` and have at most max_length characters.
+
+    `given` has values of the model's conditions, one for each title.
 
     All beginnings of one length go on together, the `width` most probable of them. One that is no more
     probable than k whole names is dropped for good, since a name only loses by going on: the answer is proven
@@ -102,9 +128,10 @@ def beam(model: Any, k: int = 20, prefix: str = "", width: int = 1000, max_lengt
     if max_length is not None:
         limit = whole("max_length", max_length, max(len(prefix), 1), LONGEST)
     ids = context(vocabulary, vocabulary.encode(prefix, f"prefix {quoted(prefix)}"))
-    state, logits = begin(model, [ids])
+    numbers = np.array([numbers_of(conditions_of(model), given or {})], np.int32)
+    state, logits = begin(model, [ids], numbers)
     beginnings = [prefix]
-    probable = _logprobs(model, [ids[1:]], 0) if prefix else np.zeros(1)
+    probable = _logprobs(model, [ids[1:]], 0, numbers) if prefix else np.zeros(1)
     best: list[tuple[float, str]] = []
     lost = bound = -math.inf
     for length in range(len(prefix), limit + 1):

@@ -19,6 +19,7 @@ from fastlstm.engine.layout import LayerMemory, fused_weights
 from fastlstm.engine.memory import aligned
 from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
+from fastlstm.network.architecture import initial_state
 from fastlstm.network.model import Network
 
 STEPS = 4096  # characters of a prefix that are read in one call
@@ -29,7 +30,7 @@ class FrozenNetwork(Uncopied):
 
     def __init__(self, network: Network) -> None:
         a, p = network.architecture, network.parameters
-        self.architecture, self.flat = a, p.flat.copy()
+        self.architecture, self.parameters = a, p.copy()
         self.arena = Arena(a.dtype)
         self.records, self.head = np.zeros(a.layers, LAYER), np.zeros(1, HEAD)
         layers = [self._layer(l, p) for l in range(a.layers)]
@@ -45,7 +46,6 @@ class FrozenNetwork(Uncopied):
         self.like = aligned(1, a.dtype)
         e = p["embedding"] if a.embedding else None
         pack_program(self.records, self.head, a.vocabulary, a.embedding, address(e), self.like)
-        self.initial = tuple(np.array(array) for array in network.initial_state(1))
 
     def _layer(self, l: int, parameters: Parameters) -> LayerMemory:
         a = self.architecture
@@ -62,7 +62,7 @@ _frozen: WeakKeyDictionary[Network, FrozenNetwork] = WeakKeyDictionary()
 def freeze(network: Network) -> FrozenNetwork:
     """The network's present weights; they are packed anew if they have changed since the last call."""
     frozen = _frozen.get(network)
-    if frozen is None or not same(frozen.flat, network.parameters.flat):
+    if frozen is None or not same(frozen.parameters.flat, network.parameters.flat):
         frozen = _frozen[network] = FrozenNetwork(network)
     return frozen
 
@@ -90,10 +90,11 @@ class Rows(Uncopied):
 class StreamState:
     """The states of B independent sequences; `h` and `c` (L, B, H) are views that may be written to."""
 
-    def __init__(self, frozen: FrozenNetwork, batch: int) -> None:
-        self.frozen, self.batch = frozen, batch
-        self.rows = Rows(frozen, batch)
-        self._all = np.array([batch])
+    def __init__(self, frozen: FrozenNetwork, given: np.ndarray) -> None:
+        """`given` (B, columns) has the conditions under which each sequence starts."""
+        self.frozen, self.batch, self.given = frozen, len(given), given
+        self.rows = Rows(frozen, self.batch)
+        self._all = np.array([self.batch])
 
     @property
     def h(self) -> np.ndarray:
@@ -115,7 +116,7 @@ class StreamState:
     def take(self, rows: Sequence[int] | np.ndarray) -> StreamState:
         """A state of the given rows, in their order; a row may be repeated."""
         index = self._index(rows)
-        other = StreamState(self.frozen, len(index))
+        other = StreamState(self.frozen, self.given[index])
         other.rows.h[...], other.rows.c[...] = self.rows.h[:, index], self.rows.c[:, index]
         other.rows.logits[...] = self.rows.logits[index]
         return other
@@ -123,8 +124,8 @@ class StreamState:
     def reset(self, rows: Sequence[int] | np.ndarray | None = None) -> None:
         """Put the given rows (all, by default) back to where `start` began."""
         index = np.arange(self.batch) if rows is None else self._index(rows)
-        for array, first in zip((self.h, self.c), self.frozen.initial, strict=True):
-            array[:, index] = first
+        first = initial_state(self.frozen.architecture, self.frozen.parameters, len(index), self.given[index])
+        self.h[:, index], self.c[:, index] = first
 
     def _index(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         index = np.asarray(rows)
@@ -144,14 +145,18 @@ class StreamState:
         return logits
 
 
-def start(model: Any, batch: int = 1) -> StreamState:
+def start(model: Any, batch: int = 1, given: np.ndarray | None = None) -> StreamState:
     """A state of `batch` sequences that have seen nothing, under a copy of the model's present weights.
 
-    A names model expects the boundary mark, id 0, as a name's first character.
+    `given` (B, columns) has the numbers of their conditions' values, by default 0: open. A names model expects the
+    boundary mark, id 0, as a name's first character.
     """
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise FastLSTMError(f"batch is {batch!r}: give a whole number of at least 1")
-    state = StreamState(freeze(model.network), int(batch))
+    frozen = freeze(model.network)
+    if given is None:
+        given = np.zeros((int(batch), len(frozen.architecture.conditions)), np.int32)
+    state = StreamState(frozen, given)
     state.reset()
     return state
 
@@ -164,12 +169,17 @@ def step(state: StreamState, ids: Sequence[int] | np.ndarray) -> np.ndarray:
     return state.read(x.astype(np.int64).reshape(1, -1))
 
 
-def begin(model: Any, sequences: Sequence[np.ndarray]) -> tuple[StreamState, np.ndarray]:
-    """The state and the logits (B, V) after each of B id sequences of any length, none of them empty."""
+def begin(
+    model: Any, sequences: Sequence[np.ndarray], given: np.ndarray | None = None
+) -> tuple[StreamState, np.ndarray]:
+    """The state and the logits (B, V) after each of B id sequences of any length, none of them empty.
+
+    `given` (B, columns) as in `start`.
+    """
     sizes = np.array([len(ids) for ids in sequences])
     # The longest first, so that the rows still read at a step are the first ones.
     order = np.argsort(-sizes, kind="stable")
-    state = start(model, len(sequences))
+    state = start(model, len(sequences), None if given is None else given[order])
     logits = np.empty(0)
     for t in range(0, sizes.max(), STEPS):
         ids = np.zeros((min(STEPS, sizes.max() - t), len(sizes)), np.int64)

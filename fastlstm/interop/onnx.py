@@ -2,7 +2,8 @@
 
 Inputs: `ids` (T, B) int64, `lengths` (B,) int32, `h0` and `c0` (L, B, H). Outputs: `logits` (T, B, V), `h_n`
 and `c_n` (L, B, H), which are `h0` and `c0` of the next call. A sequence begins with zero states, or with
-the `initial_state` in the metadata `fastlstm`: JSON that has the vocabulary, kind and architecture too.
+the `initial_state` in the metadata `fastlstm`: JSON that has the vocabulary, kind and architecture too. Where a model
+has conditions, `given_state` (K, L, H) there is what each of their values adds, the values of the columns in a row.
 
 Letters: T time steps, B sequences, V characters, E embedding size, H hidden size, L layers.
 """
@@ -27,7 +28,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fastlstm.data.files import write_atomically
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.model import Network
-from fastlstm.training.model_file import FORMAT_VERSION, METADATA_KEY, model_facts
+from fastlstm.training.model_file import METADATA_KEY, model_facts
 
 OPSET = 17
 IR_VERSION = 8  # what came with opset 17
@@ -55,7 +56,9 @@ def write_onnx(path: str | os.PathLike[str], model: Any) -> None:
     facts = model_facts(network, model.vocabulary, model.kind, model.preprocessing)
     if network.architecture.learned_state:
         facts["initial_state"] = {name: network.parameters[name].tolist() for name in ("h0", "c0")}
-    text = json.dumps({"format_version": FORMAT_VERSION, **facts}, sort_keys=True, ensure_ascii=False)
+    if network.architecture.conditions:
+        facts["given_state"] = {name: network.parameters[f"given.{name}"].tolist() for name in ("h", "c")}
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
     helper.set_model_props(proto, {METADATA_KEY: text})
     onnx.checker.check_model(proto, full_check=True)
     write_atomically(path, proto.SerializeToString())

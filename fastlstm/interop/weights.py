@@ -7,6 +7,7 @@
     lstm.bias_hh_l{l} (4H,)             PyTorch's second bias: zero going out, added to the first coming in
     head.weight (V, H), head.bias (V,)  head.weight repeats embedding.weight where the two are tied
     h0, c0 (L, H)                       only where the initial state is learned
+    given.h, given.c (K, L, H)          only with conditions: what each of their K values adds to the initial states
 
 Letters: V characters, E embedding size, H hidden size, L layers.
 """
@@ -25,11 +26,12 @@ from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
 from fastlstm.network.model import Network
-from fastlstm.training.model_file import FORMAT_VERSION, Model, model_facts
 from fastlstm.training.model_file import METADATA_KEY as OWN_KEY
+from fastlstm.training.model_file import WITH_CONDITIONS, Model, model_facts
 
 # Not the key of fastlstm's own files: those name their arrays differently.
 METADATA_KEY = "fastlstm.torch"
+GIVEN = ("given.h", "given.c")
 
 
 def to_state_dict(network: Network) -> dict[str, np.ndarray]:
@@ -82,7 +84,7 @@ def write_torch(path: str | os.PathLike[str], model: Any) -> None:
     from safetensors.numpy import save
 
     facts = model_facts(model.network, model.vocabulary, model.kind, model.preprocessing)
-    text = json.dumps({"format_version": FORMAT_VERSION, **facts}, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
     write_atomically(path, save(to_state_dict(model.network), {METADATA_KEY: text}))
 
 
@@ -100,7 +102,7 @@ def read_torch(path: str | os.PathLike[str], characters: str | None = None, kind
     try:
         if METADATA_KEY in metadata:
             facts = json.loads(metadata[METADATA_KEY])
-            if facts["format_version"] > FORMAT_VERSION:
+            if facts["format_version"] > WITH_CONDITIONS:
                 raise FastLSTMError(
                     f"format version {facts['format_version']} is newer than this fastlstm: upgrade it"
                 )
@@ -158,6 +160,8 @@ def _views(network: Network) -> dict[str, np.ndarray]:
     views["head.bias"] = p["head.b"]
     if a.learned_state:
         views |= {"h0": p["h0"], "c0": p["c0"]}
+    if a.conditions:
+        views |= {name: p[name] for name in GIVEN}
     return views
 
 
@@ -172,9 +176,9 @@ def _architecture(arrays: Mapping[str, np.ndarray], options: Mapping[str, Any]) 
             raise FastLSTMError(f"{name}: a bidirectional LSTM cannot generate, a single direction is needed")
         if "weight_hr" in name:
             raise FastLSTMError(f"{name}: an LSTM with projections (proj_size) has no counterpart here")
-        if array.ndim != (1 if "bias" in name else 2):
+        if array.ndim != (1 if "bias" in name else 3 if name in GIVEN else 2):
             raise FastLSTMError(
-                f"{name} has shape {array.shape}: biases have one dimension, all else has two"
+                f"{name} has shape {array.shape}: biases have one dimension, given.h and given.c three, all else two"
             )
     embedding, head = arrays.get("embedding.weight"), arrays.get("head.weight")
     recurrent, output = arrays.get("lstm.weight_hh_l0"), embedding if head is None else head
@@ -198,6 +202,7 @@ def _architecture(arrays: Mapping[str, np.ndarray], options: Mapping[str, Any]) 
         layers=sum(name.startswith("lstm.weight_hh_l") for name in arrays),
         tied=equal and (head is None or bool(options.get("tied"))),
         learned_state="h0" in arrays,
+        conditions=options.get("conditions", [len(arrays["given.h"])]) if "given.h" in arrays else (),
         dtype=dtypes[0],
         **kept,
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.limits import DEEPEST, WIDEST
 
@@ -105,3 +106,35 @@ class State(NamedTuple):
 
     h: np.ndarray
     c: np.ndarray
+
+
+def initial_state(architecture: Architecture, parameters: Parameters, batch: int, given: Any = None) -> State:
+    """The states (L, B, H) that sequences start from: zero or the learned ones, and what each condition's value adds.
+
+    `given` (B, columns) has each sequence's value of each condition, from 0; without it all are 0. Raises FastLSTMError
+    for values that there are not.
+    """
+    a, states = architecture, []
+    for name in "hc":
+        state = np.zeros((a.layers, batch, a.hidden), a.dtype)
+        if a.learned_state:
+            state += parameters[f"{name}0"][:, None]
+        if a.conditions:
+            state += parameters[f"given.{name}"][places(a, batch, given)].sum(1).transpose(1, 0, 2)
+        states.append(state)
+    return State(*states)
+
+
+def places(architecture: Architecture, batch: int, given: Any) -> np.ndarray:
+    """Each sequence's values (B, columns) among the values of all conditions, int32."""
+    counts = architecture.conditions
+    shape = batch, len(counts)
+    values = np.zeros(shape, np.int32) if given is None else np.asarray(given)
+    if values.shape != shape or values.dtype.kind not in "iu":
+        raise FastLSTMError(
+            f"given is {values.dtype} {values.shape}; it must be whole numbers {shape}: "
+            "a row for each sequence, a column for each condition"
+        )
+    if (values < 0).any() or (values >= np.array(counts)).any():
+        raise FastLSTMError(f"given holds values that there are not; the conditions have {counts}")
+    return np.ascontiguousarray(values + np.cumsum((0, *counts[:-1])), np.int32)

@@ -14,7 +14,7 @@ from fastlstm.engine.layout import Plan
 from fastlstm.engine.parameters import Parameters
 from fastlstm.engine.positions import real_positions
 from fastlstm.errors import FastLSTMError
-from fastlstm.network.architecture import Architecture, State
+from fastlstm.network.architecture import Architecture, State, initial_state, places
 from fastlstm.network.optim import Optimizer
 from fastlstm.network.program import Program
 
@@ -98,35 +98,8 @@ class Network:
                 view[H : 2 * H] = self.architecture.forget_bias
 
     def initial_state(self, batch: int, given: Any = None) -> State:
-        """The states (L, B, H) that sequences start from: zero or the learned ones, and what each condition's value adds.
-
-        `given` (B, columns) has each sequence's value of each condition, from 0; without it all are 0. Raises FastLSTMError
-        for values that there are not.
-        """
-        a = self.architecture
-        states = []
-        for name in "hc":
-            state = np.zeros((a.layers, batch, a.hidden), a.dtype)
-            if a.learned_state:
-                state += self.parameters[f"{name}0"][:, None]
-            if a.conditions:
-                places = self._places(batch, given)
-                state += self.parameters[f"given.{name}"][places].sum(1).transpose(1, 0, 2)
-            states.append(state)
-        return State(*states)
-
-    def _places(self, batch: int, given: Any) -> np.ndarray:
-        """Each sequence's values (B, columns) among all conditions' values, int32."""
-        a = self.architecture
-        values = np.zeros((batch, len(a.conditions)), np.int32) if given is None else np.asarray(given)
-        if values.shape != (batch, len(a.conditions)) or values.dtype.kind not in "iu":
-            raise FastLSTMError(
-                f"given is {values.dtype} {values.shape}; it must be whole numbers {(batch, len(a.conditions))}: "
-                "a row for each sequence, a column for each condition"
-            )
-        if (values < 0).any() or (values >= np.array(a.conditions)).any():
-            raise FastLSTMError(f"given holds values that there are not; the conditions have {a.conditions}")
-        return np.ascontiguousarray(values + np.cumsum((0, *a.conditions[:-1])), np.int32)
+        """The states that sequences start from, as `architecture.initial_state` says."""
+        return initial_state(self.architecture, self.parameters, batch, given)
 
     @property
     def frozen(self) -> bool:
@@ -244,7 +217,7 @@ class Network:
     def _learned(self, plan: Plan, state: State | None, given: Any) -> np.ndarray | None:
         """Which of the conditions' initial states take part, for their gradients."""
         takes_part = state is None and self.architecture.conditions
-        return self._places(plan.rows, given) if takes_part else None
+        return places(self.architecture, plan.rows, given) if takes_part else None
 
     def _start(self, plan: Plan, state: State | None, given: Any) -> State | None:
         a = self.architecture

@@ -38,13 +38,14 @@ def _steps_within(feed: Feed, options: Options, minutes: float) -> int:
 
     The minutes begin after compilation and include the timing done here.
     """
-    network = make_network(options, feed.vocabulary)
+    network = make_network(options, feed.vocabulary, feed.conditions)
     optimizer = make_optimizer(options, network)
     batches = chain.from_iterable(feed.batches(epoch, 0) for epoch in count())
 
     def step() -> None:
         batch = next(batches)
-        network.step(batch.ids, batch.targets, optimizer, 1e-6, batch.lengths, None, dropout_key(options, 0))
+        key = dropout_key(options, 0)
+        network.step(batch.ids, batch.targets, optimizer, 1e-6, batch.lengths, None, key, given=batch.given)
 
     for _ in range(WARM_UP):
         step()

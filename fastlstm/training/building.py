@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from fastlstm.data.given import Condition
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.network.architecture import Architecture
 from fastlstm.network.model import Network
@@ -13,10 +15,14 @@ from fastlstm.training.options import Options
 from fastlstm.training.schedules import Schedule
 
 
-def make_network(options: Options, vocabulary: Vocabulary) -> Network:
-    """A network of these options with its initial weights."""
+def make_network(options: Options, vocabulary: Vocabulary, conditions: Sequence[Condition] = ()) -> Network:
+    """A network of these options with its initial weights; a condition's value 0 is that it is not given."""
     sizes = {option.name for option in fields(Architecture)} - {"vocabulary", "conditions"}
-    architecture = Architecture(vocabulary.size, **{name: getattr(options, name) for name in sizes})
+    architecture = Architecture(
+        vocabulary.size,
+        conditions=tuple(1 + len(condition.values) for condition in conditions),
+        **{name: getattr(options, name) for name in sizes},
+    )
     return Network(architecture, options.seed, options.threads, options.precision)
 
 

@@ -60,7 +60,9 @@ def evaluate_names(network: Network, batches: NameBatches, most: int | None = No
     """The scores of names (of the first `most` batches), without dropout."""
     tally = Tally()
     for batch in islice(batches.ordered(), most):
-        tally.add(network.evaluate(batch.ids, batch.targets, batch.lengths, final=False)[0])
+        tally.add(
+            network.evaluate(batch.ids, batch.targets, batch.lengths, final=False, given=batch.given)[0]
+        )
     return tally.scores
 
 

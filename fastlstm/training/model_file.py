@@ -25,6 +25,7 @@ from fastlstm.network.model import Network
 from fastlstm.training.stored import described, is_whole
 
 FORMAT_VERSION = 1
+WITH_CONDITIONS = 2  # the version of files that an older fastlstm would read without their conditions
 METADATA_KEY = "fastlstm"
 
 
@@ -111,9 +112,9 @@ def _parsed(path: str | os.PathLike[str], text: str | None) -> dict[str, Any]:
     if not isinstance(facts, dict) or not is_whole(facts.get("format_version")):
         raise FastLSTMError(f"{path}: its metadata cannot be read; the file is damaged")
     version = facts["format_version"]
-    if version > FORMAT_VERSION:
+    if version > WITH_CONDITIONS:
         raise FastLSTMError(
-            f"{path} has format version {version}, and this fastlstm reads up to {FORMAT_VERSION}: upgrade it"
+            f"{path} has format version {version}, and this fastlstm reads up to {WITH_CONDITIONS}: upgrade it"
         )
     return facts
 
@@ -123,6 +124,7 @@ def model_facts(
 ) -> dict[str, Any]:
     """The JSON-able description of a model that `build_model` reads."""
     return {
+        "format_version": WITH_CONDITIONS if preprocessing.get("given") else FORMAT_VERSION,
         "architecture": network.architecture.as_dict(),
         "kind": kind,
         "preprocessing": dict(preprocessing),

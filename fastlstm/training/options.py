@@ -6,22 +6,20 @@ it is None here and `Options.resolve` fills it in from `defaults`, so that a run
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from numbers import Integral
 from typing import Any
 
 from fastlstm.engine.cores import MOST_THREADS
-from fastlstm.errors import FastLSTMError, check_keywords, quoted
+from fastlstm.errors import FastLSTMError, check_keywords
 from fastlstm.network.limits import DEEPEST, WIDEST
 from fastlstm.training.defaults import LENGTHS, defaults_for
 from fastlstm.training.schedules import KINDS
+from fastlstm.training.values import checked, several, whole_or_share
 
 PRECISIONS = ("float32", "float64", "bf16")
-READING = ("kind", "column", "header", "delimiter", "encoding", "lowercase", "limit", "weight")
-MOST = 2**53  # what a whole number may be where nothing else limits it
+READING = ("kind", "column", "header", "delimiter", "encoding", "lowercase", "limit", "weight", "given")
 
 
 def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
@@ -30,22 +28,6 @@ def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str
     `late` marks what may be changed when a run is resumed.
     """
     return field(default=default, metadata={"section": section, "convert": convert, "help": text, **limits})
-
-
-def whole_or_share(value: Any) -> int | float:
-    """0.1 is a share, 1000 a count; strings are read the same way."""
-    if not isinstance(value, str):
-        return int(value) if isinstance(value, Integral) else float(value)
-    try:
-        return int(value)
-    except ValueError:
-        return float(value)
-
-
-_KINDS_OF_VALUE = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "a string",
-    whole_or_share: "a share such as 0.1 or a whole number",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -63,6 +45,12 @@ class Options:
     limit: int | None = _option(None, "Data", int, "Read only the first so many rows.", low=1)
     weight: str | None = _option(
         None, "Data", str, "Column of counts: names are drawn in proportion to them."
+    )
+    given: tuple[str, ...] | None = _option(
+        None,
+        "Data",
+        several,
+        "Column that steers what is drawn later, NUMBERS:WIDTH in bins; may be repeated.",
     )
     characters: int | None = _option(
         None, "Data", int, "Text: keep the most frequent so many characters, one stands for the rest.", low=2
@@ -93,6 +81,14 @@ class Options:
     forget_bias: float = _option(1.0, "Model", float, "What the forget gates' biases start from.")
     dtype: str = _option("float32", "Model", str, "Of the weights.", choices=("float32", "float64"))
 
+    open_share: float = _option(
+        0.1,
+        "Training",
+        float,
+        "Share of the given values left open, so that it is learnt too.",
+        low=0,
+        below=1,
+    )
     epochs: int | None = _option(
         None, "Training", int, "Train for so many passes over the data.", low=1, late=True
     )
@@ -182,7 +178,7 @@ class Options:
         for option in fields(self):
             value = getattr(self, option.name)
             object.__setattr__(
-                self, option.name, _checked(option.name, value, option.default, option.metadata)
+                self, option.name, checked(option.name, value, option.default, option.metadata)
             )
         lengths = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(lengths) > 1:
@@ -233,8 +229,10 @@ class Options:
         plain = Options(steps=total).resolve(self.kind, size).as_dict() | {"steps": None, "kind": None}
         words = ["fastlstm", "train", *([source, "--as", self.kind] if source else [])]
         for name, value in mine.as_dict().items():
-            if value != plain[name] and name != "kind":
-                words += [flag(name, value), *([] if isinstance(value, bool) else [str(value)])]
+            if value == plain[name] or name == "kind":
+                continue
+            for one in value if isinstance(value, tuple) else [value]:
+                words += [flag(name, one), *([] if isinstance(one, bool) else [str(one)])]
         return shlex.join(words)
 
     def as_dict(self) -> dict[str, Any]:
@@ -245,39 +243,6 @@ class Options:
         """The options of a stored run; those it does not name have their defaults."""
         known = {option.name for option in fields(cls)}
         return cls(**{name: value for name, value in stored.items() if name in known})
-
-
-def _checked(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> Any:
-    """`value` as the option's own type, or FastLSTMError saying what it must be."""
-    if value is None and default is None:
-        return None
-    convert = rules["convert"]
-    try:
-        if value is None or (isinstance(value, bool) != (convert is bool)):
-            raise TypeError
-        converted = convert(value)
-        if convert is not str and not isinstance(value, str) and converted != value:
-            raise ValueError
-    except (TypeError, ValueError, OverflowError):
-        raise FastLSTMError(f"{name} is {quoted(value)}; it must be {_KINDS_OF_VALUE[convert]}") from None
-    if isinstance(converted, str):
-        if "choices" in rules and converted not in rules["choices"]:
-            raise FastLSTMError(
-                f"{name} is {quoted(converted)}; it must be one of {', '.join(rules['choices'])}"
-            )
-        return converted
-    most = rules.get("high", MOST if isinstance(converted, int) else math.inf)
-    limits = [
-        (f"at least {rules.get('low')}", "low" in rules and not converted >= rules["low"]),
-        (f"above {rules.get('above')}", "above" in rules and not converted > rules["above"]),
-        (f"below {rules.get('below')}", "below" in rules and not converted < rules["below"]),
-        (f"at most {most:,}", converted > most),
-        ("finite", not math.isfinite(converted)),
-    ]
-    for needed, broken in limits:
-        if broken:
-            raise FastLSTMError(f"{name} is {converted}; it must be {needed}")
-    return converted
 
 
 def flag(name: str, value: Any = True) -> str:

@@ -7,7 +7,7 @@ Whoever consumes the records may stop at any of them: between two records a `Ses
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.data.feeds import make_feed
+from fastlstm.data.given import Condition
 from fastlstm.data.names import Names
 from fastlstm.data.texts import Text
 from fastlstm.data.vocabulary import Vocabulary
@@ -78,8 +79,8 @@ class Session:
     """A run in memory: data, network, optimiser and position, all that it takes to go on.
 
     It can be sampled from while it trains: `network`, `vocabulary`, `kind` and `preprocessing` are a model's.
-    What `options` leave open is filled in by the kind and the size of the data. A given `vocabulary` and
-    `network` are kept. `total` is the number of updates; without it the options decide.
+    What `options` leave open is filled in by the kind and the size of the data. A given `vocabulary`,
+    `network` and its `conditions` are kept. `total` is the number of updates; without it the options decide.
     """
 
     def __init__(
@@ -89,13 +90,26 @@ class Session:
         vocabulary: Vocabulary | None = None,
         network: Network | None = None,
         total: int | None = None,
+        conditions: Sequence[Condition] | None = None,
     ) -> None:
         self.options = o = options.resolve(data.kind, len(data))
         assert o.batch_size
-        self.feed = make_feed(data, vocabulary, o.batch_size, o.validation, o.seed, o.window, o.characters)
+        self.feed = make_feed(
+            data,
+            vocabulary,
+            o.batch_size,
+            o.validation,
+            o.seed,
+            o.window,
+            o.characters,
+            conditions,
+            o.open_share,
+        )
         self.kind, self.vocabulary = data.kind, self.feed.vocabulary
-        self.preprocessing = {"lowercase": data.lowercase}
-        self.network = network or make_network(o, self.vocabulary)
+        self.preprocessing: dict[str, Any] = {"lowercase": data.lowercase}
+        if self.feed.conditions:
+            self.preprocessing["given"] = [condition.as_dict() for condition in self.feed.conditions]
+        self.network = network or make_network(o, self.vocabulary, self.feed.conditions)
         self.network.precision = o.precision or o.dtype
         self.optimizer = make_optimizer(o, self.network)
         self.position = Position()
@@ -243,6 +257,7 @@ def train(session: Session) -> Iterator[Record]:
                 s.state,
                 s.dropout_key,
                 s.feed.carried,
+                batch.given,
             )
             s.advance(metrics, state, rate)
             elapsed = perf_counter() - mark

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
+from fastlstm.data.given import Condition
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError, quoted
 from fastlstm.network.architecture import Architecture
@@ -40,6 +41,11 @@ KINDS = {
     "str | None": (lambda value: value is None or isinstance(value, str), "a string or null"),
     "Scores | None": (lambda value: value is None or is_scores(value), "scores or null"),
     "object": (lambda value: isinstance(value, dict), "an object"),
+    "tuple[str, ...]": (
+        lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+        "strings",
+    ),
+    "tuple[float, ...]": (lambda value: isinstance(value, list) and all(map(is_number, value)), "numbers"),
     "tuple[int, ...]": (lambda value: isinstance(value, list) and all(map(is_whole, value)), "whole numbers"),
 }
 
@@ -91,6 +97,12 @@ def described(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> tuple[A
             raise FastLSTMError(f"kind is {quoted(kind)}, with a boundary: {vocabulary.boundary}")
         if section(facts, "preprocessing").get("lowercase") not in (True, False, None):
             raise FastLSTMError("preprocessing is unknown")
+        given = facts["preprocessing"].get("given", [])
+        if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+            raise FastLSTMError(f"given is {quoted(given)}, and no conditions")
+        values = tuple(1 + len(Condition(**fields_of(Condition, each)).values) for each in given)
+        if values != architecture.conditions:
+            raise FastLSTMError(f"the conditions have {values} values, the network {architecture.conditions}")
         extra = facts.get("extra", {})
         checked("extra", extra, "object")
         checked("step", extra.get("step") or 0, "int")

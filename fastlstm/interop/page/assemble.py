@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fastlstm.data.files import write_atomically
+from fastlstm.data.given import conditions_of
 from fastlstm.data.novelty import FILE_NAME, read_index
 from fastlstm.errors import FastLSTMError
 from fastlstm.interop.page.kernel import module
@@ -131,7 +132,7 @@ def describe(model: Any) -> dict[str, Any]:
         "tensors": dict(zip(names, itertools.pairwise(ends), strict=False)),
         "parameters": ends[-1],
         "lowercase": bool(model.preprocessing.get("lowercase")),
-        "given": [],
+        "given": [{"name": c.title, "values": ["any", *c.values]} for c in conditions_of(model)],
     }
 
 
