@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
 from collections.abc import Iterable
 
 
@@ -35,6 +38,16 @@ def quoted(text: object, most: int = 40) -> str:
     if isinstance(text, str):
         return repr(text[:most]) + "…" * (len(text) > most)
     return printable(repr(text), most)
+
+
+def typed(*words: object) -> str:
+    """A command as a person types it at this system's prompt: words with blanks in them are in quotes.
+
+    >>> typed("fastlstm", "info", "runs-1")
+    'fastlstm info runs-1'
+    """
+    plain = [str(word) for word in words]
+    return subprocess.list2cmdline(plain) if os.name == "nt" else shlex.join(plain)
 
 
 def counted(number: int, thing: str) -> str:

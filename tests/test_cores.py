@@ -153,6 +153,11 @@ def test_the_quota_holds(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"cpu.max": "200000 100000\n"}, "0::/not/seen/here", 2),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, "4:cpu,cpuacct:/x", 64),
         ({"cpu/cpu.cfs_quota_us": "250000\n", "cpu/cpu.cfs_period_us": "100000\n"}, "4:cpu,cpuacct:/x", 3),
+        (
+            {"cpu/x/cpu.cfs_quota_us": "50000\n", "cpu/x/cpu.cfs_period_us": "100000\n"},
+            "2:cpuset:/\n1:cpu:/x",
+            1,
+        ),
     ],
 )
 def test_control_groups(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import Any
 
 import click
 
 from fastlstm.commands.fields import SECTIONS, SectionedCommand, with_fields
-from fastlstm.errors import FastLSTMError, counted
+from fastlstm.errors import FastLSTMError, counted, typed
 from fastlstm.training.options import Options
 
 BROKEN_PIPE = 13  # SIGPIPE, which not every system has
@@ -121,4 +120,4 @@ def _follow(run: Any) -> None:
     else:
         click.echo("curves: pip install 'fastlstm[plot]' brings matplotlib, which draws them into the run")
     click.echo(f"run: {run.folder}")
-    click.echo(f"sample from it: fastlstm sample {os.fspath(run.folder)}")
+    click.echo(f"sample from it: {typed('fastlstm', 'sample', run.folder)}")

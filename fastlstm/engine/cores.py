@@ -95,14 +95,18 @@ def fastest_cores(records: bytes, affinity: int) -> int:
 def quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
     """Whole processors that this process's control groups (version 2 or 1) grant, rounded up."""
     try:
-        own = next(
-            line[3:] for line in membership.read_text(encoding="utf-8").splitlines() if line.startswith("0::")
-        )
-    except (OSError, StopIteration):
-        own = "/"
-    # A limit of any group above holds too; within a container all of them may be out of sight.
-    parts = PurePosixPath(own).parts[1:]
-    groups = [root.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
+        lines = membership.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    # Within a container a group's own place may be out of sight, and the container's is the root.
+    groups = [root, root / "cpu"]
+    for line in lines:
+        _, controllers, own = line.split(":", 2)
+        if not controllers or "cpu" in controllers.split(","):
+            place = root / "cpu" if controllers else root
+            # A limit of any group above holds too.
+            parts = PurePosixPath(own).parts[1:]
+            groups += [place.joinpath(*parts[: depth + 1]) for depth in range(len(parts))]
     return min([os.cpu_count() or 1, *(granted(group) for group in groups)])
 
 
@@ -112,10 +116,8 @@ def granted(group: Path) -> int:
         limit, period = (group / "cpu.max").read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         try:
-            old = group / "cpu"
-            limit, period = (
-                (old / f"cpu.cfs_{name}_us").read_text(encoding="utf-8") for name in ("quota", "period")
-            )
+            old = [group / f"cpu.cfs_{name}_us" for name in ("quota", "period")]
+            limit, period = (file.read_text(encoding="utf-8") for file in old)
         except OSError:
             return os.cpu_count() or 1
     if limit.strip() in ("max", "-1"):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import importlib
 import os
 import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -24,7 +23,7 @@ from typing import IO, Any, NamedTuple
 
 from fastlstm.data.files import write_atomically
 from fastlstm.data.novelty import FILE_NAME as INDEX
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, typed
 from fastlstm.training.options import Options
 
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
@@ -145,7 +144,7 @@ def sweep(folder: Path) -> None:
 
 def resuming(folder: str | os.PathLike[str]) -> str:
     """The command that goes on with a run."""
-    return f"fastlstm train --resume {shlex.quote(os.fspath(folder))}"
+    return typed("fastlstm", "train", "--resume", os.fspath(folder))
 
 
 def cut(metrics: Path, step: int) -> None:

@@ -6,13 +6,12 @@ it is None here and `Options.resolve` fills it in from `defaults`, so that a run
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from fastlstm.engine.cores import MOST_THREADS
-from fastlstm.errors import FastLSTMError, check_keywords
+from fastlstm.errors import FastLSTMError, check_keywords, typed
 from fastlstm.network.limits import DEEPEST, WIDEST
 from fastlstm.training.defaults import LENGTHS, defaults_for
 from fastlstm.training.schedules import KINDS
@@ -233,7 +232,7 @@ class Options:
                 continue
             for one in value if isinstance(value, tuple) else [value]:
                 words += [flag(name, one), *([] if isinstance(one, bool) else [str(one)])]
-        return shlex.join(words)
+        return typed(*words)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
