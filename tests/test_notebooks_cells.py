@@ -324,6 +324,16 @@ def names_as_the_oracle(space: dict[str, Any], way: str) -> None:
         assert all(name.endswith(".") and name.count(".") == 1 for name in space["names"])
 
 
+def test_a_letter_at_the_end_of_many_names_is_no_end_mark() -> None:
+    names = ["emily", "kelly", "billy", "holly", "ann..", "molly"]
+    ids = np.array([[ord(c) for c in name] for name in names], np.int32).T
+    assert chr(end_mark(ids)) == "."
+    assert lengths_of(ids, end_mark(ids)).tolist() == [4, 4, 4, 4, 3, 4]
+    for unpadded in (("anna", "noah", "alan"), ("anna", "nana")):
+        ids = np.array([[ord(c) for c in name] for name in unpadded], np.int32).T
+        assert lengths_of(ids, end_mark(ids)).tolist() == [3] * len(unpadded)
+
+
 def test_an_end_is_found_in_any_array_of_names() -> None:
     """Any names, widths and vocabularies: what is no padding counts, and one mark after it where there is room."""
     rng = np.random.default_rng(0)

@@ -46,28 +46,23 @@ def draw(probabilities: np.ndarray, rng: Any) -> np.ndarray:
     return (cumulative <= rng.random(len(cumulative))[:, None]).sum(axis=-1)
 
 
-def weights_of(lstm: Cell) -> Parameters:
-    """The buffer of a cell's weights and biases."""
-    return lstm.parameters
-
-
 class Weight:
-    """An attribute that is a view of one gate's matrix (H, H+V) in a flat buffer; y is the output's (V, H).
+    """An attribute that is a view of one gate's matrix (H, H+V) in a flat buffer of the LSTM's; y is the output's (V, H).
 
     Assigning to the attribute copies into the buffer: `lstm.wf = a` does what `lstm.wf[...] = a` does.
     """
 
-    def __init__(self, gate: str, buffer: Callable[[Any], Parameters] = weights_of) -> None:
+    def __init__(self, gate: str, buffer: str = "parameters") -> None:
         self.gate, self.buffer = gate, buffer
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
     def __get__(self, lstm: Any, owner: type | None = None) -> Any:
-        return self if lstm is None else self.part(self.buffer(lstm))
+        return self if lstm is None else self.part(getattr(lstm, self.buffer))
 
     def __set__(self, lstm: Any, value: Any) -> None:
-        view = self.part(self.buffer(lstm))
+        view = self.part(getattr(lstm, self.buffer))
         if np.shape(value) != view.shape:
             raise FastLSTMError(
                 f"{self.name} is {view.shape}: an array of {np.shape(value)} cannot be assigned to it"

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import State
 from fastlstm.network.lstm import lstm_step, pack
@@ -59,21 +58,6 @@ class DataGenerator:
         return np.eye(self.vocab_size)[ids[:-1]], ids[1:]
 
 
-def gradients_of(lstm: LSTM) -> Parameters:
-    """The buffer of the gradients."""
-    return lstm.gradients
-
-
-def first_moments_of(lstm: LSTM) -> Parameters:
-    """The buffer of AdamW's means of gradients."""
-    return lstm._optimizer.moments["m"]
-
-
-def second_moments_of(lstm: LSTM) -> Parameters:
-    """The buffer of AdamW's means of squared gradients."""
-    return lstm._optimizer.moments["v"]
-
-
 class LSTM(Cell):
     """kaggle's class: truncated back-propagation with the state carried from window to window, and AdamW.
 
@@ -89,12 +73,12 @@ class LSTM(Cell):
 
     Wf, Wi, Wc, Wo, Wy = (Weight(gate) for gate in "ficoy")
     bf, bi, bc, bo, by = (Bias(gate) for gate in "ficoy")
-    dWf, dWi, dWc, dWo, dWy = (Weight(gate, gradients_of) for gate in "ficoy")
-    dbf, dbi, dbc, dbo, dby = (Bias(gate, gradients_of) for gate in "ficoy")
-    mWf, mWi, mWc, mWo, mWy = (Weight(gate, first_moments_of) for gate in "ficoy")
-    mbf, mbi, mbc, mbo, mby = (Bias(gate, first_moments_of) for gate in "ficoy")
-    vWf, vWi, vWc, vWo, vWy = (Weight(gate, second_moments_of) for gate in "ficoy")
-    vbf, vbi, vbc, vbo, vby = (Bias(gate, second_moments_of) for gate in "ficoy")
+    dWf, dWi, dWc, dWo, dWy = (Weight(gate, "gradients") for gate in "ficoy")
+    dbf, dbi, dbc, dbo, dby = (Bias(gate, "gradients") for gate in "ficoy")
+    mWf, mWi, mWc, mWo, mWy = (Weight(gate, "_means") for gate in "ficoy")
+    mbf, mbi, mbc, mbo, mby = (Bias(gate, "_means") for gate in "ficoy")
+    vWf, vWi, vWc, vWo, vWy = (Weight(gate, "_squares") for gate in "ficoy")
+    vbf, vbi, vbc, vbo, vby = (Bias(gate, "_squares") for gate in "ficoy")
 
     def __init__(
         self,
@@ -114,6 +98,7 @@ class LSTM(Cell):
         self._draw((Weight,), lambda shape: self.rng.uniform(-limit, limit, shape))
         # The notebook's decay pulls on biases too.
         self._optimizer = Optimizer(self.parameters, OptimizerConfig("adamw"), decays=list(self.parameters))
+        self._means, self._squares = self._optimizer.moments["m"], self._optimizer.moments["v"]
 
     def sigmoid(self, x: np.ndarray) -> np.ndarray:
         """1 / (1 + exp(-x)), without overflow."""

@@ -44,13 +44,13 @@ def ids_of(batch: Sequence[np.ndarray]) -> np.ndarray:
 def end_mark(ids: np.ndarray) -> int:
     """The character that pads names, ids (T+1, B) in columns; -1 where none does.
 
-    Nothing but itself follows it. That may be so by chance of a letter at the end of names that are not padded,
-    but a padded name has more of its mark.
+    Nothing but itself follows it. By chance that may be so of a letter which some unpadded names end in: the mark
+    is the one that is repeated most often.
     """
-    followed = ids[:-1][ids[:-1] != ids[1:]]
-    marks = np.setdiff1d(ids[-1], followed)
+    repeated = ids[:-1] == ids[1:]
+    marks = np.setdiff1d(ids[-1], ids[:-1][~repeated])
     if len(marks):
-        return int(max(marks, key=np.bincount(ids.ravel()).__getitem__))
+        return int(max(marks, key=lambda n: ((ids[:-1][repeated] == n).sum(), (ids[-1] == n).sum())))
     if (ids[-2:] == ids[-1, 0]).all():
         raise FastLSTMError("the character that pads the names also stands within them: pad with another")
     return -1

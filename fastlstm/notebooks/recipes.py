@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.data.files import replacing
 from fastlstm.data.names import read_names
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
@@ -18,6 +17,7 @@ from fastlstm.network.model import Network
 from fastlstm.network.optim import Optimizer
 from fastlstm.notebooks import kaggle, names, walkthrough, zoo_a, zoo_b
 from fastlstm.notebooks.soliloquy import SOLILOQUY, SOLILOQUY_LITERAL, SoliloquyLSTM
+from fastlstm.training.plots import picture
 
 REPORTED = {"zoo-a": 144, "zoo-b": 122, "walkthrough": 145}  # seconds for 1,000 epochs
 KAGGLE_SECONDS = 0.75  # an iteration, run again; the notebook reports no time
@@ -138,22 +138,11 @@ def name_generator(
 
 def plot(curves: Sequence[Curve], path: str | os.PathLike[str]) -> None:
     """Draw each curve into a panel of the picture `path`; needs matplotlib."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise FastLSTMError("pictures need matplotlib: pip install 'fastlstm[plot]'") from None
-    figure = Figure(figsize=(5 * len(curves), 4), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    for axes, curve in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
-        axes.plot(curve.values)
-        axes.set(title=curve.title, xlabel=curve.x)
-        axes.grid(alpha=0.3)
-    ending = os.path.splitext(path)[1].lstrip(".").lower() or "png"
-    if ending not in canvas.get_supported_filetypes():
-        raise FastLSTMError(f"{path}: pictures are not written as .{ending}; use .png, .pdf or .svg")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=ending, dpi=110)
+    with picture(path, len(curves), 5 * len(curves)) as panels:
+        for axes, curve in zip(panels, curves, strict=True):
+            axes.plot(curve.values)
+            axes.set(title=curve.title, xlabel=curve.x)
+            axes.grid(alpha=0.3)
 
 
 def _averages(values: Sequence[float]) -> list[float]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fastlstm.data.files import replacing
 from fastlstm.errors import FastLSTMError
@@ -41,36 +43,46 @@ def read_metrics(folder: str | os.PathLike[str]) -> dict[str, list[float | None]
     return columns
 
 
-def draw_runs(
-    folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], against: str = "epoch"
-) -> None:
-    """Draw loss, perplexity and accuracy of one run or several into the picture `out`.
+@contextmanager
+def picture(out: str | os.PathLike[str], panels: int, width: float) -> Iterator[list[Any]]:
+    """The axes of so many panels side by side, to draw into; then the picture is written to `out`.
 
-    `against` is "epoch", "step" or "seconds". The format follows the file's ending (png, pdf, svg).
+    The format follows the file's ending (png, pdf, svg).
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise FastLSTMError("pictures need matplotlib: pip install 'fastlstm[plot]'") from None
-    runs = {str(folder): read_metrics(folder) for folder in folders}
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    figure = Figure(figsize=(width, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (panel, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-        for number, (folder, columns) in enumerate(runs.items()):
-            for part, style in (("train", "--"), ("validation", "-")):
-                x, y = _points(columns[against], columns[f"{part}_{panel}"])
-                color = f"C{number}" if len(runs) > 1 else ("C0" if part == "train" else "C1")
-                label = part if len(runs) == 1 else f"{Path(folder).name or folder}, {part}"
-                axes.plot(x, y, style, color=color, label=label, marker="." if len(x) < 30 else "")
-        axes.set(title=title, xlabel=AXES[against])
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+    yield list(figure.subplots(1, panels, squeeze=False)[0])
     ending = Path(out).suffix.lstrip(".").lower() or "png"
     if ending not in figure.canvas.get_supported_filetypes():
         raise FastLSTMError(f"{out}: pictures are not written as .{ending}; use .png, .pdf or .svg")
     with replacing(out) as temporary:
         figure.savefig(temporary, format=ending, dpi=110)
+
+
+def draw_runs(
+    folders: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], against: str = "epoch"
+) -> None:
+    """Draw loss, perplexity and accuracy of one run or several into the picture `out`.
+
+    `against` is "epoch", "step" or "seconds".
+    """
+    with picture(out, len(PANELS), 13) as panels:
+        runs = {str(folder): read_metrics(folder) for folder in folders}
+        for axes, (panel, title) in zip(panels, PANELS.items(), strict=True):
+            for number, (folder, columns) in enumerate(runs.items()):
+                for part, style in (("train", "--"), ("validation", "-")):
+                    x, y = _points(columns[against], columns[f"{part}_{panel}"])
+                    color = f"C{number}" if len(runs) > 1 else ("C0" if part == "train" else "C1")
+                    label = part if len(runs) == 1 else f"{Path(folder).name or folder}, {part}"
+                    axes.plot(x, y, style, color=color, label=label, marker="." if len(x) < 30 else "")
+            axes.set(title=title, xlabel=AXES[against])
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize="small")
 
 
 def _points(x: list[float | None], y: list[float | None]) -> tuple[list[float], list[float]]:
