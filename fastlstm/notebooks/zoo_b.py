@@ -26,9 +26,15 @@ class LSTM(ZooLSTM):
     reset_memory, bptt, separator = ZooLSTM.reset, ZooLSTM.backward, " "
 
     def __init__(
-        self, input_size: int, output_size: int, hidden_size: int, *others: Any, **named: Any
+        self,
+        input_size: int,
+        output_size: int,
+        hidden_size: int,
+        num_epochs: int,
+        learning_rate: float,
+        **named: Any,
     ) -> None:
-        super().__init__(input_size, hidden_size, output_size, *others, **named)
+        super().__init__(input_size, hidden_size, output_size, num_epochs, learning_rate, **named)
 
 
 one_hot_encoder = one_hot_character
