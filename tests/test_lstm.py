@@ -390,7 +390,7 @@ GOOD = {"x": X, "W": W}
         ({"lengths": [4, 1]}, "lengths lie in 1..4; they must lie in 0..3"),
         ({"lengths": [-1, 1]}, "lengths lie in -1..1; they must lie in 0..3"),
         ({"lengths": [0, 0]}, "lengths are all 0"),
-        ({"threads": 0}, "threads is 0; it must be a whole number of at least 1"),
+        ({"threads": 0}, "threads is 0; it must be a whole number from 1 to 1,024"),
     ],
 )
 def test_impossible_arguments(arguments: dict[str, Any], message: str) -> None:

@@ -430,7 +430,7 @@ def test_a_forked_child_trains_with_helpers_of_its_own(pool: workers.Pool) -> No
 @pytest.mark.parametrize("bad", [0, -1, 2.5, "two", "", None])
 def test_numbers_of_threads_that_are_none(bad: Any) -> None:
     with pytest.raises(
-        FastLSTMError, match=re.escape(f"threads is {bad!r}; it must be a whole number of at least 1")
+        FastLSTMError, match=re.escape(f"threads is {bad!r}; it must be a whole number from 1 to 1,024")
     ):
         workers.checked(bad, "threads")
 
@@ -446,7 +446,7 @@ def test_where_the_number_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
     assert workers.thread_count() == 3
     assert workers.thread_count(2) == workers.thread_count(np.int64(2)) == 2
     monkeypatch.setenv("FASTLSTM_NUM_THREADS", "all")
-    message = "FASTLSTM_NUM_THREADS is 'all'; it must be a whole number of at least 1"
+    message = "FASTLSTM_NUM_THREADS is 'all'; it must be a whole number from 1 to 1,024"
     with pytest.raises(FastLSTMError, match=re.escape(message)):
         workers.thread_count()
 
