@@ -35,7 +35,8 @@ class Network:
     """Parameters, gradients and the compiled passes over them.
 
     Initial weights, drawn in the buffer's order from `numpy.random.default_rng(seed)`: embeddings from a standard normal
-    (1/√E when tied), matrices uniformly from ±1/√H, biases zero but for the forget gate's, states zero.
+    (1/√E when tied), matrices uniformly from ±1/√H, biases zero but for the forget gate's, states zero but for the
+    conditions', from normals of 1/3 (h) and 1 (c).
     A network is not for two threads at once; several networks are.
     """
 
@@ -96,6 +97,8 @@ class Network:
                 view[:] = rng.uniform(-1, 1, view.shape) / np.sqrt(H)
             elif name.startswith("lstm") and name.endswith(".b"):
                 view[H : 2 * H] = self.architecture.forget_bias
+            elif name.startswith("given"):
+                view[:] = rng.normal(0, 1 if name == "given.c" else 1 / 3, view.shape)
 
     def initial_state(self, batch: int, given: Any = None) -> State:
         """The states that sequences start from, as `architecture.initial_state` says."""
