@@ -19,7 +19,7 @@ ORDER = {
     "errors": "",
     "engine": "memory signals compiled simd kernels cores workers parameters arena layout sequence positions",
     "network": "limits reference architecture lstm optim program model",
-    "data": "files encodings reading given dialects tables columns vocabulary encoded names embedded texts opening novelty"
+    "data": "files encodings reading given dialects tables columns vocabulary encoded lists names embedded texts opening novelty"
     " batching feeds",
     "training": "schedules defaults values options folders building evaluation budget stored model_file session checkpoint plots"
     " runs",

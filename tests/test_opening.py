@@ -61,6 +61,7 @@ def test_what_a_file_holds_does_not_break_the_line(tmp_path: Path, nasty: str) -
 TABLES: dict[str, tuple[str, str, list[str], str]] = {
     "Excel's first line": ("t.csv", "sep=;\nId;Name\n1;Anna\n2;Bo\n", ["anna", "bo"], "by ';', as the first line says"),
     "quoted": ("t.csv", '"sep=|"\n"Id"|"Name"\n"1"|"Anna"\n"2"|"Bo"\n', ["anna", "bo"], "separated by '|'"),
+    "no separator": ("t.csv", 'sep="\nAnna\nBo\n', ["anna", "bo"], "unless you say header=False"),
     "a tab": ("t.csv", "sep=\t\nId\tName\n1\tAnna, B.\n2\tBo\n", ["anna, b.", "bo"], r"separated by '\t'"),
     "in a list": ("t.txt", "sep=;\nId;Name\n1;Anna\n2;Bo\n", ["anna", "bo"], "as the first line says"),
     "a comma in another title": ("t.csv", "Name;Share, %\nAnna;1\nBo;2\n", ["anna", "bo"], "separated by ';'"),

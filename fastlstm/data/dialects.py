@@ -38,7 +38,7 @@ def declared(line: str) -> str | None:
     >>> declared("sep=;\\n"), declared("Name;Sex\\n")
     (';', None)
     """
-    found = re.match(r'"?sep=(.)"?[;,\t]*$', line.rstrip("\n"), re.IGNORECASE)
+    found = re.match(r'"?sep=([^\w\s"]|\t)"?[;,\t]*$', line.rstrip("\n"), re.IGNORECASE)
     return found[1] if found else None
 
 

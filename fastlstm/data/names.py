@@ -19,10 +19,11 @@ import numpy as np
 from fastlstm.data import columns
 from fastlstm.data.dialects import quotes_around, unquoted
 from fastlstm.data.given import Given, finish, gather
+from fastlstm.data.lists import is_missing, left_out, no_list
 from fastlstm.data.reading import Source, preprocess
 from fastlstm.data.tables import Table, is_table
 from fastlstm.data.vocabulary import Vocabulary
-from fastlstm.errors import FastLSTMError, counted, printable, quoted
+from fastlstm.errors import FastLSTMError, counted, quoted
 
 LONGEST_NAME = 256  # characters
 
@@ -52,43 +53,6 @@ class _Index(dict[str, int]):
         self.lowered |= self._lowercase and cell != cell.lower()
         self[raw] = number = self.names.setdefault(name, len(self.names)) if name else -1
         return number
-
-
-def no_list(names: Any) -> str | None:
-    """What something is that is not a list of names, and what to pass instead; None if it may be one."""
-    if isinstance(names, str):
-        return "one string: give a list of names"
-    if isinstance(names, bytes | bytearray | memoryview):
-        return "bytes: decode them, and give a list of names"
-    if isinstance(names, Mapping):
-        return (
-            "a dict: give list(d), with weights=list(d.values()) if they are counts, or a list of its values"
-        )
-    if isinstance(names, set | frozenset):
-        return "a set, whose order changes from process to process: give sorted(s)"
-    if hasattr(names, "read"):
-        return "an open file: give its path to fl.read_names or fl.read_text"
-    if hasattr(names, "columns") or getattr(names, "ndim", 1) != 1:
-        titles = [printable(title, 40) for title in getattr(names, "columns", ())][:5]
-        shown = f" with the columns {', '.join(titles)}" if titles else ""
-        return f"a table{shown}: give one of its columns"
-    if not isinstance(names, Iterable):
-        return f"{quoted(names)}: give a list of names"
-    return None
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a value stands for none: None, NaN, and pandas' NaT and NA, which compares with nothing."""
-    try:
-        return value is None or bool(value != value)
-    except (TypeError, ValueError):
-        return type(value).__name__ == "NAType"
-
-
-def _some(places: Sequence[int]) -> str:
-    """The first of some places, and how many more there are."""
-    shown = ", ".join(f"{place:,}" for place in places[:5])
-    return shown + (f" and {len(places) - 5:,} more" if len(places) > 5 else "")
 
 
 class Names:
@@ -134,11 +98,8 @@ class Names:
             except ValueError as error:
                 raise FastLSTMError(f"{source}, name {place}: {error}") from None
         if missing:
-            left_out = (
-                f"{counted(len(missing), 'name')} missing (None, NaN) and left out: number {_some(missing)}"
-            )
-            warnings.warn(f"{source}: {left_out}", stacklevel=2)
-            notes = [*notes, left_out]
+            warnings.warn(f"{source}: {left_out(missing)}", stacklevel=2)
+            notes = [*notes, left_out(missing)]
         notes = list(notes)
         self._fill(index.names, rows, weights, source, notes, lowercase, index.lowered)
         self.given = finish(

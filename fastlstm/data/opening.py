@@ -6,7 +6,8 @@ import os
 from typing import Any, Literal
 
 from fastlstm.data.embedded import embedded_names
-from fastlstm.data.names import Names, no_list, read_names
+from fastlstm.data.lists import no_list
+from fastlstm.data.names import Names, read_names
 from fastlstm.data.tables import is_table
 from fastlstm.data.texts import Text, read_text
 from fastlstm.errors import FastLSTMError, quoted
