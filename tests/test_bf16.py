@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -230,6 +233,17 @@ def test_networks_equal_the_oracle_with_rounded_operands(
             # A sum that is rounded once more may make the next rounding go the other way.
             assert found <= 0.25 * expected + 1e-6, name
             assert error(gradient, exact.gradients[name]) <= 1.5 * expected + 1e-6, name
+
+
+@pytest.mark.skipif(target(BF16).product == PORTABLE, reason="this process multiplies so")
+def test_networks_pass_when_the_portable_product_is_asked_for() -> None:
+    """With the same kernels: they know nothing of how pairs are multiplied."""
+    chosen = f"{__file__}::{test_networks_equal_the_oracle_with_rounded_operands.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],
+        env=os.environ | {"FASTLSTM_BF16": PORTABLE}, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_any_number_of_threads_gives_the_same_bytes() -> None:

@@ -17,7 +17,8 @@ import pytest
 
 import fastlstm
 from fastlstm.engine.simd import library
-from fastlstm.engine.simd.target import Target, target, target_of
+from fastlstm.engine.simd.pairs import PRODUCTS
+from fastlstm.engine.simd.target import AVX512, BF16, PORTABLE, Target, target, target_of
 from fastlstm.engine.simd.tiles import size_name, sizes
 
 PACKAGE = Path(fastlstm.__file__).parent
@@ -30,7 +31,7 @@ AVX2 = (
     SSE2
     + ",+avx,+avx2,+bmi,+bmi2,+cmov,+cx16,+f16c,+fma,+lzcnt,+movbe,+popcnt,+sse3,+sse4.1,+sse4.2,+ssse3,+xsave"
 )
-AVX512 = AVX2 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
+AVX512_FEATURES = AVX2 + ",+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
 
 NEON, FMLA = "+fp-armv8,+neon", r"\tfmla(\.\w+)?\t"
 
@@ -49,7 +50,7 @@ class Cpu(NamedTuple):
 CPUS = {
     "sse2": Cpu(X86, "x86-64", SSE2, 4, "%xmm", r"\tmulp[sd]\t"),
     "avx2": Cpu(X86, "haswell", AVX2, 8, "%ymm", r"\tvfmadd\d+p[sd]\t"),
-    "avx512": Cpu(X86, "skylake-avx512", AVX512, 16, "%zmm", r"\tvfmadd\d+p[sd]\t"),
+    "avx512": Cpu(X86, "skylake-avx512", AVX512_FEATURES, 16, "%zmm", r"\tvfmadd\d+p[sd]\t"),
     "generic": Cpu(ARM, "generic", NEON, 4, "v", FMLA),
     "cortex-a53": Cpu(ARM, "cortex-a53", NEON, 4, "v", FMLA),
     "neoverse-n1": Cpu(ARM, "neoverse-n1", NEON, 4, "v", FMLA),
@@ -76,7 +77,7 @@ def loops(text: str, bits: int) -> dict[str, list[list[str]]]:
     own: list[list[str]] = []
     label, lines = None, []
     for line in text.splitlines():
-        if name := re.match(rf'"?_?fastlstm\.(\w+)\.f{bits}"?:', line):
+        if name := re.match(rf'"?_?fastlstm\.(\w+)\.b?f{bits}"?:', line):
             own = found.setdefault(name[1], [])
         if start := re.match(r"(\.?L\w+):", line):
             label, lines = start[1], []
@@ -93,18 +94,20 @@ def check_tiles(t: Target, text: str, muladd: str) -> None:
     for size in sizes(t):
         rows, vectors, _ = size
         inner = [lines for lines in found[size_name(*size)] if any(re.search(muladd, line) for line in lines)]
-        one = rows * vectors
-        steps = [] if t.unroll == 1 else [t.unroll, t.unroll] if rows > 3 else [t.unroll]
+        one = rows * vectors * len(PRODUCTS[t.product].parts)
+        steps = [] if t.unroll == 1 else [t.unroll, t.unroll] if rows > 3 and t.bits != BF16 else [t.unroll]
         counts = [sum(bool(re.search(muladd, line)) for line in lines) for lines in inner]
         assert counts == [one * n for n in (*steps, 1)], size
+        # Without FMA, widening pairs takes more registers than there are; and a few pairs left over are not many.
+        whole = inner if t.bits != BF16 else [] if t.unroll == 1 else inner[:1]
         on_the_stack = [
             line
-            for lines in inner
+            for lines in whole
             for line in lines
             if re.search(r"%[xyz]mm.*%rsp|%rsp.*%[xyz]mm|\b[qdsv]\d+\b.*\bsp\b", line)
         ]
         assert not on_the_stack, (size, on_the_stack)
-        if muladd == FMLA and rows > 1:
+        if muladd == FMLA and rows > 1 and t.bits != BF16:
             # An element of A that is loaded by itself is a lane of the instruction's: nothing spreads it.
             alone = [line for lines in (inner[0], inner[-1]) for line in lines if re.search(muladd, line)]
             assert all(line.endswith("]") for line in alone), size
@@ -122,6 +125,22 @@ def test_assembly(name: str, bits: int) -> None:
     wider = {4: "%[yz]mm", 8: "%zmm", 16: "%never"}[cpu.lanes]
     assert cpu.register in text
     assert not re.search(wider, text)
+
+
+@pytest.mark.parametrize("name", ["sse2", "avx2", "avx512", "generic"])
+def test_assembly_of_pairs_on_any_cpu(name: str) -> None:
+    """Widened in registers, and multiplied and added in float32."""
+    t, text = assembly(CPUS[name], BF16)
+    assert (t.product, t.lanes) == (PORTABLE, CPUS[name].lanes)
+    check_tiles(t, text, CPUS[name].muladd)
+    assert not re.search(r"^\t(call\w*|bl|blr)\t", text, re.MULTILINE)
+
+
+def test_assembly_of_pairs_with_avx512_bf16() -> None:
+    cpu = CPUS["avx512"]._replace(name="cooperlake", features=f"{AVX512_FEATURES},+avx512bf16")
+    t, text = assembly(cpu, BF16)
+    assert (t.product, t.lanes) == (AVX512, 16)
+    check_tiles(t, text, r"\tvdpbf16ps\t.*%zmm")
 
 
 @BITS

@@ -116,6 +116,15 @@ def dot(a: Vector, b: Vector, total: Vector) -> Vector:
     return Vector(code, builder.call(function, [total.value, *pairs]))
 
 
+def opaque(x: Vector) -> Vector:
+    """The same vector, its origin hidden from the optimiser, which would widen an element before it is broadcast."""
+    code = x.code
+    width, of_x86 = code.lanes * code.bits, code.target.registers < 32
+    constraint = "v" if width == 512 else "x" if of_x86 else "w"
+    kind = ir.FunctionType(code.type, [code.type])
+    return Vector(code, code.builder.asm(kind, "", f"={constraint},0", [x.value], side_effect=False))
+
+
 class Product(NamedTuple):
     """How a sum gains a product: by `muladd` of each of the operands' parts in turn."""
 

@@ -18,7 +18,7 @@ from numba import types
 from numba.core import cgutils
 
 from fastlstm.engine.simd.memory import intrinsic
-from fastlstm.engine.simd.pairs import PRODUCTS
+from fastlstm.engine.simd.pairs import PRODUCTS, opaque
 from fastlstm.engine.simd.target import Target, target
 from fastlstm.engine.simd.vector import (
     INDEX,
@@ -131,12 +131,23 @@ class Sums:
         self, sums: list[Vector], a_of: Callable[[int], Vector], b_of: Callable[[int], Vector]
     ) -> list[Vector]:
         """The sums after one more k."""
-        for n, part in enumerate(self.product.parts):
-            if n:
-                # What is loaded for both parts would need registers that are taken.
-                self.code.fence()
-            sums = self.add_part(sums, lambda r, part=part: part(a_of(r)), lambda j, part=part: part(b_of(j)))
+        for part in self.product.parts:
+            sums = self.add_part(sums, self.part_of(part, a_of), self.part_of(part, b_of))
         return sums
+
+    def part_of(
+        self, part: Callable[[Vector], Vector], of: Callable[[int], Vector]
+    ) -> Callable[[int], Vector]:
+        """One part of each of A's elements or B's vectors."""
+
+        def loaded(i: int) -> Vector:
+            if len(self.product.parts) > 1:
+                # What is loaded ahead, or once for both parts, would need registers that are taken.
+                self.code.fence()
+                return part(opaque(of(i)))
+            return part(of(i))
+
+        return loaded
 
     def add_part(
         self, sums: list[Vector], a_of: Callable[[int], Vector], b_of: Callable[[int], Vector]
