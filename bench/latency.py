@@ -67,7 +67,7 @@ def layer(kind: Any, graph: bool) -> Callable[[], Any]:
 class Context:
     """What the module asks of PyTorch's."""
 
-    needs_input_grad = (True, *[False] * 5, *[True] * 4)
+    needs_input_grad = (True, *[False] * 4, *[True] * 4)
 
     def save_for_backward(self, *tensors: Any) -> None:
         self.saved_tensors = tensors
@@ -83,16 +83,18 @@ def own(graph: bool) -> str:
     from fastlstm.engine import workers
     from fastlstm.engine.layout import full_plan
     from fastlstm.interop.autograd import Layer, run
+    from fastlstm.interop.gate import Options
 
     weights, context = list(torch.nn.LSTM(1, 1).parameters()), Context()
     x, dout, plan = torch.zeros(1, 1, 1), torch.ones(1, 1, 1), full_plan(1, 1)
+    options = Options(threads=1)
 
     def call() -> None:
         if graph:
-            Layer.forward(context, x, None, None, 1, plan, 1, *weights)
+            Layer.forward(context, x, None, None, plan, options, *weights)
             Layer.backward(context, dout, None, None)
         else:
-            run(x, None, None, 1, plan, 1, *weights)
+            run(x, None, None, plan, options, *weights)
 
     program, workers.run = workers.run, lambda *arguments, **options: None
     try:

@@ -11,7 +11,7 @@ torch = require("torch")  # first: without it the file is skipped, and what foll
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
-from fastlstm.interop.torch import LSTM, accelerate, restore
+from fastlstm.interop.torch import accelerate, restore
 
 
 class Mixed(nn.Module):
@@ -23,7 +23,8 @@ class Mixed(nn.Module):
         self.projected = nn.LSTM(4, 4, proj_size=2)
         self.narrow = nn.LSTM(4, 4, dtype=torch.bfloat16)
         self.away = nn.LSTM(4, 4, device="meta")
-        self.own = type("Peephole", (nn.LSTM,), {})(4, 4)
+        self.own = type("Own", (nn.LSTM,), {})(4, 4)
+        self.peephole = type("Peephole", (nn.LSTM,), {"forward": lambda self, x: x})(4, 4)
         self.head = nn.Linear(4, 4)
 
 
@@ -32,21 +33,21 @@ def test_eligible_layers_are_replaced_and_the_others_named_with_a_reason():
     parameters = list(model.parameters())
     encoder = model.encoder
     report = accelerate(model)
-    assert report.replaced == ["encoder", "stack.0"]
+    assert report.replaced == ["encoder", "stack.0", "own"]
     assert report.left == {
         "stack.1": "a GRU",
         "stack.2": "a LSTMCell",
         "projected": "it has projections (proj_size=2)",
-        "narrow": "its weights are torch.bfloat16",
-        "away": "it is on meta",
-        "own": "a Peephole, which may change what an LSTM does",
+        "narrow": "torch.bfloat16, where the engine computes in float32 or float64",
+        "away": "a tensor on meta",
+        "peephole": "a Peephole with its own forward",
     }
-    assert str(report).splitlines()[:3] == [
-        "encoder: accelerated",
+    assert str(report).splitlines()[1:4] == [
         "stack.0: accelerated",
+        "own: accelerated",
         "stack.1: left alone, a GRU",
     ]
-    assert type(model.encoder) is LSTM
+    assert type(model.encoder) is nn.LSTM
     assert model.encoder is model.same is encoder
     assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
     assert accelerate(model).left["encoder"] == "accelerated already"
@@ -55,10 +56,11 @@ def test_eligible_layers_are_replaced_and_the_others_named_with_a_reason():
 def test_restore_undoes_it():
     model = Mixed()
     before = {name: dict(vars(layer)) for name, layer in model.named_modules()}
-    accelerate(model, fallback=True, threads=1)
-    assert (model.narrow.fallback, model.narrow.threads) == (True, 1)
-    assert restore(model) == ["encoder", "stack.0", "narrow", "away"]
-    assert type(model.encoder) is nn.LSTM
+    accelerate(model, fallback=False, threads=1)
+    nn.utils.parametrizations.weight_norm(model.own, "weight_hh_l0")
+    assert model.encoder.forward.__self__.options == (False, 1)
+    assert restore(model) == ["encoder", "stack.0", "own"]
+    nn.utils.parametrize.remove_parametrizations(model.own, "weight_hh_l0")
     assert {name: dict(vars(layer)) for name, layer in model.named_modules()} == before
     assert restore(model) == []
 

@@ -1,19 +1,23 @@
-"""`torch.nn.LSTM` over the compiled kernels: `LSTM`, and `accelerate` for models that already hold one.
+"""`torch.nn.LSTM` over the compiled kernels: `accelerate` for models that hold one, and `LSTM` for new ones.
 
 >>> import torch
 >>> lstm = LSTM(5, 8, batch_first=True)
 >>> out, (h_n, c_n) = lstm(torch.zeros(2, 3, 5))
->>> tuple(out.shape), tuple(h_n.shape)
-((2, 3, 8), (1, 2, 8))
+>>> tuple(out.shape), tuple(h_n.shape), type(lstm) is torch.nn.LSTM
+((2, 3, 8), (1, 2, 8), True)
+
+An accelerated layer stays a `torch.nn.LSTM` with another `forward`, so whatever asks for the class, compiles it, converts it
+or copies it finds what it knows. The parameters stay the module's own and are read at each call. PyTorch's gates come in
+the engine's order i, f, g, o; its two weight matrices and two biases a layer are `W = [weight_hh | weight_ih]` and
+`b = bias_ih + bias_hh`.
 
 Letters: T time steps, B sequences, I inputs, H hidden size, L layers, D directions, N real steps if packed.
-PyTorch's gates come in the engine's order i, f, g, o; its two weight matrices and two biases a layer are
-`W = [weight_hh | weight_ih]` and `b = bias_ih + bias_hh`. The parameters stay the module's own and are read
-at each call.
 """
 
 from __future__ import annotations
 
+import weakref
+from functools import wraps
 from typing import Any, NamedTuple
 
 try:
@@ -23,133 +27,173 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("fastlstm.interop.torch needs PyTorch: pip install 'fastlstm[torch]'") from None
 
+# TorchScript compiles the source of nn.LSTM's own forward and looks for its names here, `_VF` and PackedSequence.
+from torch import _VF as _VF
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fastlstm.engine.layout import Plan, full_plan
+from fastlstm.engine.layout import Plan, full_plan, packed_plan
 from fastlstm.errors import FastLSTMError
-from fastlstm.interop.autograd import Layer, plan_of_packed, run
+from fastlstm.interop.autograd import Layer, run
+from fastlstm.interop.gate import Options, foreign, leave, recording, uncompiled
 
 States = tuple[Tensor, Tensor]
 
 
-class LSTM(nn.LSTM):
-    """`torch.nn.LSTM` for the CPU: its constructor, parameters, inputs, outputs and errors, and faster.
+def LSTM(*args: Any, fallback: bool = True, threads: int | None = None, **kwargs: Any) -> nn.LSTM:
+    """A new `torch.nn.LSTM` of these arguments, accelerated: see `accelerate` for the two keywords."""
+    layer = nn.LSTM(*args, **kwargs)
+    _put(layer, Options(fallback, threads))
+    return layer
 
-    Two keywords are its own: `fallback=True` leaves other devices and dtypes to PyTorch's own LSTM, where
-    `FastLSTMError` is raised otherwise, and `threads` limits the engine's workers. `proj_size` is refused.
-    While PyTorch traces or compiles a graph, the layer is PyTorch's own. Double backward is an error.
-    """
 
-    fallback: bool = False
-    threads: int | None = None
+class Forward:
+    """What an accelerated layer has as its `forward`: the engine's where it can compute, else the class's own."""
 
-    def __init__(self, *args: Any, fallback: bool = False, threads: int | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.proj_size:
-            raise FastLSTMError(
-                f"proj_size is {self.proj_size}: projections need torch.nn.LSTM, leave it at 0 here"
-            )
-        self.fallback = fallback
-        self.threads = threads
+    def __init__(self, layer: nn.LSTM, options: Options) -> None:
+        # Weakly, so that a layer still goes with its last reference; copies and pickles bind the copy.
+        self.layer, self.options = weakref.ref(layer), options
 
+    def __getstate__(self) -> tuple[nn.LSTM | None, Options]:
+        return self.layer(), self.options
+
+    def __setstate__(self, state: tuple[nn.LSTM, Options]) -> None:
+        self.__init__(*state)
+
+    @wraps(nn.LSTM.forward)
     def forward(self, input: Any, hx: States | None = None) -> tuple[Any, States]:
-        """Outputs and final states, as `torch.nn.LSTM` gives them.
+        """Outputs and final states, as `torch.nn.LSTM` gives them, or its errors.
 
         `input` is (T, B, I), (B, T, I) if `batch_first`, (T, I) or a PackedSequence; `hx` two of (L·D, B, H).
-        Raises PyTorch's errors for wrong shapes, FastLSTMError for what the engine cannot compute.
         """
-        packed = isinstance(input, PackedSequence)
-        if torch.jit.is_tracing() or torch.compiler.is_compiling():  # pyright: ignore[reportPrivateImportUsage]
-            return super().forward(input, hx)
-        if self.fallback and self._obstacle(input.data if packed else input):
-            return super().forward(input, hx)
-        return self._packed(input, hx) if packed else self._padded(input, hx)
+        layer = self.layer()
+        if layer is None:
+            raise FastLSTMError("an accelerated layer is gone, only its forward is left: keep the layer")
+        if torch.compiler.is_compiling():
+            return type(layer).forward(layer, input, hx)
+        return self.compute(layer, input, hx)
 
-    def _packed(self, input: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
-        data, batch_sizes, sorted_indices, unsorted_indices = input
-        self._check(data, hx, batch_sizes)
-        if hx is not None:
-            hx = self.permute_hidden(hx, sorted_indices)
-        out, final = self._layers(data, hx, plan_of_packed(batch_sizes.numpy(), len(data)))
-        final = self.permute_hidden(final, unsorted_indices)
-        return PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices), final
-
-    def _padded(self, input: Tensor, hx: States | None) -> tuple[Tensor, States]:
-        if input.dim() not in (2, 3):
-            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {input.dim()}D instead")
-        if hx is not None and not hx[0].dim() == hx[1].dim() == input.dim():
-            kind = "unbatched 2-D" if input.dim() == 2 else "batched 3-D"
-            raise RuntimeError(
-                f"For {kind} input, hx and cx should also be {kind[-3:]} "
-                f"but got ({hx[0].dim()}-D, {hx[1].dim()}-D) tensors"
-            )
+    @uncompiled
+    def compute(self, layer: nn.LSTM, input: Any, hx: States | None) -> tuple[Any, States]:
+        """By the engine, or by PyTorch where there is a reason."""
+        batch = _batch(layer, input, hx)
+        if isinstance(batch, str):
+            result = type(layer).forward(layer, input, hx)
+            if batch:
+                leave(batch, self.options)
+            return result
+        out, final = _layers(layer, batch, self.options)
+        if isinstance(input, PackedSequence):
+            return PackedSequence(out, *input[1:]), layer.permute_hidden(final, input.unsorted_indices)
         if input.dim() == 2:
-            B = 0 if self.batch_first else 1
-            out, (h, c) = self._padded(input.unsqueeze(B), hx and (hx[0].unsqueeze(1), hx[1].unsqueeze(1)))
-            return out.squeeze(B), (h.squeeze(1), c.squeeze(1))
-        self._check(input, hx, None)
-        if input.numel() == 0:
-            return super().forward(input, hx)
-        if not self.batch_first:
-            return self._layers(input, hx, full_plan(*input.shape[:2]))
-        input = input.transpose(0, 1)
-        out, final = self._layers(input, hx, full_plan(*input.shape[:2]))
-        return out.transpose(0, 1), final
+            return out.squeeze(1), (final[0].squeeze(1), final[1].squeeze(1))
+        return out.transpose(0, 1) if layer.batch_first else out, final
 
-    def _obstacle(self, x: Tensor) -> str:
-        """What keeps the engine from computing with this input and the weights; empty if nothing does."""
-        weight = self.weight_ih_l0
-        if not (x.is_cpu and weight.is_cpu):
-            return f"input on {x.device} with weights on {weight.device}"
-        if x.dtype != weight.dtype or weight.dtype not in (torch.float32, torch.float64):
-            return f"input of {x.dtype} with weights of {weight.dtype}"
+
+class Batch(NamedTuple):
+    """A call that the engine can do: x (T, B, I), or (N, I) if packed, states (L·D, B, H) and all weights.
+
+    The weights are four for each layer and direction, of which the biases may be None.
+    """
+
+    x: Tensor
+    states: States | None
+    weights: list[Any]
+    plan: Plan
+
+
+MISFIT = "sizes that do not fit"
+
+
+def _batch(layer: nn.LSTM, input: Any, hx: Any) -> Batch | str:
+    """The call as the engine takes it, or the reason to leave it to PyTorch; empty where there is nothing to compute.
+
+    What does not fit is a reason too: PyTorch raises its own errors.
+    """
+    packed = isinstance(input, PackedSequence)
+    x = input.data if packed else input
+    if reason := recording():
+        return reason
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast"
+    if layer.proj_size:
+        return "projections (proj_size)"
+    if hx is not None and not (isinstance(hx, tuple | list) and len(hx) == 2):
+        return "states that are not a pair"
+    weights = _weights(layer)
+    if reason := foreign((x, *(hx or ()), *weights)):
+        return reason
+    if x.numel() == 0:
         return ""
+    if packed:
+        sizes = input.batch_sizes.numpy()
+        plan = packed_plan(sizes, int(sizes[0]))
+        if x.dim() != 2 or plan.positions != len(x) or (sizes[1:] > sizes[:-1]).any():
+            return MISFIT
+        hx = hx and layer.permute_hidden(tuple(hx), input.sorted_indices)
+    else:
+        if x.dim() == 2:
+            x, hx = x.unsqueeze(1), hx and (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+        elif x.dim() != 3:
+            return MISFIT
+        elif layer.batch_first:
+            x = x.transpose(0, 1)
+        plan = full_plan(*x.shape[:2])
+    D = 2 if layer.bidirectional else 1
+    states = layer.num_layers * D, plan.rows, layer.hidden_size
+    if x.shape[-1] != layer.input_size or (hx and not hx[0].shape == hx[1].shape == states):
+        return MISFIT
+    return Batch(x, None if hx is None else (hx[0], hx[1]), _fours(layer, weights, D), plan)
 
-    def _check(self, x: Tensor, hx: States | None, batch_sizes: Tensor | None) -> None:
-        """Raise PyTorch's errors for dtypes and shapes, then the engine's."""
-        if hx is None:
-            self.check_input(x, batch_sizes)
-        else:
-            self.check_forward_args(x, hx, batch_sizes)
-            for state in hx:
-                if state.dtype != x.dtype or state.device != x.device:
-                    raise RuntimeError(
-                        "Input and hidden tensors are not of the same dtype and device, found input tensor "
-                        f"{x.dtype} at {x.device} and hidden tensor {state.dtype} at {state.device}"
-                    )
-        if obstacle := self._obstacle(x):
-            raise FastLSTMError(
-                f"fastlstm's LSTM computes in float32 or float64 on the CPU and met {obstacle}: "
-                "convert or move both, or set fallback=True to leave this to torch.nn.LSTM"
-            )
 
-    def _layers(self, x: Tensor, hx: States | None, plan: Plan) -> tuple[Tensor, States]:
-        """Outputs (T, B, D·H), or (N, D·H) where x is (N, I), and the final states (L·D, B, H)."""
-        D = 2 if self.bidirectional else 1
-        # Without a graph the way through autograd, a good part of a short call, is spared.
-        layer_of = Layer.apply if torch.is_grad_enabled() else run
-        # Quicker than `all_weights`; what is not among the parameters is computed from others (parametrised).
-        own, no_bias = self._parameters, () if self.bias else (None, None)
-        final = []
-        for layer in range(self.num_layers):
-            if layer and self.dropout:
-                x = nn.functional.dropout(x, self.dropout, self.training)
-            of_layer = slice(layer * D, (layer + 1) * D)
-            h0, c0 = (None, None) if hx is None else (hx[0], hx[1])
-            if h0 is not None and c0 is not None and self.num_layers > 1:
-                h0, c0 = h0[of_layer], c0[of_layer]
-            names = [name for four in self._all_weights[of_layer] for name in (*four, *no_bias)]
-            weights = [own[name] if name in own else name and getattr(self, name) for name in names]
-            x, h, c, *_ = layer_of(x, h0, c0, self.hidden_size, plan, self.threads, *weights)
-            final.append((h, c))
-        if self.num_layers == 1:
-            return x, final[0]
-        return x, (torch.cat([h for h, _ in final]), torch.cat([c for _, c in final]))
+def _fours(layer: nn.LSTM, weights: list[Any], D: int) -> list[Any]:
+    """Four weights for each layer and direction; RuntimeError where one has not its shape."""
+    H, of_each = layer.hidden_size, 4 if layer.bias else 2
+    shapes = [(4 * H, layer.input_size), (4 * H, H), (4 * H,), (4 * H,)][:of_each]
+    fours = []
+    for n in range(0, len(weights), of_each):
+        if n == D * of_each:
+            shapes[0] = 4 * H, D * H
+        four = weights[n : n + of_each]
+        for weight, shape in zip(four, shapes, strict=True):
+            if weight.shape != shape:  # PyTorch may compute with what lies beyond it
+                raise RuntimeError(f"a weight is {tuple(weight.shape)} where the sizes ask for {shape}")
+        fours += four if layer.bias else (*four, None, None)
+    return fours
+
+
+def _weights(layer: nn.LSTM) -> list[Any]:
+    """The weights as `torch.nn.LSTM` takes them, computed anew where they are not parameters (parametrised)."""
+    own = layer._parameters
+    for name, weight in zip(layer._flat_weights_names, layer._flat_weights, strict=True):
+        if own.get(name) is not weight:
+            layer._update_flat_weights()
+            break
+    return layer._flat_weights
+
+
+def _layers(layer: nn.LSTM, batch: Batch, options: Options) -> tuple[Tensor, States]:
+    """Outputs (T, B, D·H), or (N, D·H) of a packed batch, and the final states (L·D, B, H)."""
+    x, states, weights, plan = batch
+    D = 2 if layer.bidirectional else 1
+    # Without a graph the way through autograd, a good part of a short call, is spared.
+    layer_of = Layer.apply if torch.is_grad_enabled() else run
+    final = []
+    for n in range(layer.num_layers):
+        if n and layer.dropout:
+            x = nn.functional.dropout(x, layer.dropout, layer.training)
+        h0, c0 = states or (None, None)
+        if h0 is not None and c0 is not None and layer.num_layers > 1:
+            h0, c0 = h0[n * D : (n + 1) * D], c0[n * D : (n + 1) * D]
+        x, h, c, *_ = layer_of(x, h0, c0, plan, options, *weights[4 * D * n : 4 * D * (n + 1)])
+        final.append((h, c))
+    if layer.num_layers == 1:
+        return x, final[0]
+    return x, (torch.cat([h for h, _ in final]), torch.cat([c for _, c in final]))
 
 
 class Acceleration(NamedTuple):
-    """What `accelerate` did: the names of the replaced layers, and of the others with the reason."""
+    """What `accelerate` did: the names of the accelerated layers, and of the others with the reason."""
 
     replaced: list[str]
     left: dict[str, str]
@@ -160,11 +204,13 @@ class Acceleration(NamedTuple):
         return "\n".join(lines) or "no recurrent layer found"
 
 
-def accelerate(module: nn.Module, *, fallback: bool = False, threads: int | None = None) -> Acceleration:
-    """Make every eligible `torch.nn.LSTM` in `module` (or `module` itself) an `LSTM` of this file, in place.
+def accelerate(module: nn.Module, *, fallback: bool = True, threads: int | None = None) -> Acceleration:
+    """Put the engine behind every `torch.nn.LSTM` in `module` (or `module` itself), in place.
 
-    The layers stay the same objects with the same parameters, so optimisers, hooks and state dicts are not
-    touched. `fallback` and `threads` are those of `LSTM`. The report says what was left alone, and why.
+    The layers stay the same objects of the same class with the same parameters, so optimisers, hooks, state dicts and
+    whatever converts models are not touched. What the engine does not do (other devices and dtypes, autocast, tracing, …)
+    is left to PyTorch, with one warning for each reason; `fallback=False` makes it a FastLSTMError. `threads` limits the
+    engine's workers. The report says which layers were left alone, and why.
 
     >>> model = nn.Sequential(nn.Embedding(9, 4), nn.LSTM(4, 4), nn.GRU(4, 4))
     >>> print(accelerate(model))
@@ -174,46 +220,48 @@ def accelerate(module: nn.Module, *, fallback: bool = False, threads: int | None
     report = Acceleration([], {})
     for name, layer in module.named_modules():
         name = name or type(layer).__name__
-        reason = _reason_to_leave(layer, fallback)
+        reason = _reason_to_leave(layer)
         if reason is None:
             continue
         if reason:
             report.left[name] = reason
             continue
-        layer.__class__ = LSTM
-        layer.__dict__.update(fallback=fallback, threads=threads)
+        _put(layer, Options(fallback, threads))
         report.replaced.append(name)
     return report
 
 
 def restore(module: nn.Module) -> list[str]:
-    """Make every `LSTM` of this file in `module` a `torch.nn.LSTM` again; returns their names."""
+    """Take the engine from every accelerated layer in `module`; returns their names."""
     restored = []
     for name, layer in module.named_modules():
-        if type(layer) is LSTM:
-            del layer.fallback, layer.threads
-            layer.__class__ = nn.LSTM  # pyright: ignore[reportAttributeAccessIssue]
-            restored.append(name or "LSTM")
+        if _accelerated(layer):
+            del layer.forward
+            restored.append(name or type(layer).__name__)
     return restored
 
 
-def _reason_to_leave(layer: nn.Module, fallback: bool) -> str | None:
-    """Why `layer` is not replaced: empty if it is to be, None if it is not recurrent at all."""
-    kind = type(layer).__name__
+def _put(layer: Any, options: Options) -> None:
+    layer.forward = Forward(layer, options).forward
+
+
+def _accelerated(layer: nn.Module) -> bool:
+    return isinstance(getattr(vars(layer).get("forward"), "__self__", None), Forward)
+
+
+def _reason_to_leave(layer: nn.Module) -> str | None:
+    """Why `layer` is not accelerated: empty if it is to be, None if it is not recurrent at all."""
     if isinstance(layer, torch.jit.ScriptModule):
         original = getattr(layer, "original_name", "")
         return "compiled by TorchScript" if original in ("LSTM", "GRU", "RNN") else None
     if not isinstance(layer, nn.RNNBase | nn.RNNCellBase):
         return None
-    if type(layer) is LSTM:
+    if not isinstance(layer, nn.LSTM):
+        return f"a {type(layer).__name__}"
+    if _accelerated(layer):
         return "accelerated already"
-    if type(layer) is not nn.LSTM:
-        return f"a {kind}" + (", which may change what an LSTM does" if isinstance(layer, nn.LSTM) else "")
-    weight = layer.weight_ih_l0
+    if "forward" in vars(layer) or type(layer).forward is not nn.LSTM.forward:
+        return f"a {type(layer).__name__} with its own forward"
     if layer.proj_size:
         return f"it has projections (proj_size={layer.proj_size})"
-    if weight.device.type != "cpu" and not fallback:
-        return f"it is on {weight.device}"
-    if weight.dtype not in (torch.float32, torch.float64) and not fallback:
-        return f"its weights are {weight.dtype}"
-    return ""
+    return foreign(_weights(layer))
