@@ -28,7 +28,8 @@ async function drawNames() {
     const { found, tried, count, seconds } = answer;
     names.drawn = drawn;
     if (!found) list.replaceChildren();
-    let text = `${plural(found, "name")}, ${about.format(count / seconds)} letters a second`;
+    const speed = count < 2000 ? "" : `, ${about.format(count / seconds)} letters a second`; // few say nothing about it
+    let text = plural(found, "name") + speed;
     if (found < n) text = `${found} of ${n}: there are no more new ones among ${plural(tried, "draw")}`;
     say(section, text);
     if (drawn.length) {
