@@ -217,7 +217,7 @@ def main(
     import tempfile
 
     from fastlstm.benchmark.report import columns
-    from fastlstm.data.names import embedded_names
+    from fastlstm.data.embedded import embedded_names
     from fastlstm.notebooks.soliloquy import SOLILOQUY
 
     head = ["notebook", "error", "ms a step"]
