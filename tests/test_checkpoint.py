@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from fastlstm.data import files
 from fastlstm.data.files import write_atomically
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
@@ -194,3 +196,74 @@ def test_a_link_is_followed(tmp_path):
     write_atomically(tmp_path / "link", b"new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_a_flipped_bit_is_found_and_its_array_named(tmp_path):
+    path = write(tmp_path / "m.safetensors")
+    whole = path.read_bytes()
+    place = whole.index(network().parameters["lstm.0.W"].tobytes())
+    path.write_bytes(whole[: place + 7] + bytes([whole[place + 7] ^ 1]) + whole[place + 8 :])
+    with pytest.raises(FastLSTMError, match=r"m\.safetensors: lstm\.0\.W is damaged"):
+        load_model(path)
+    path.write_bytes(whole.replace(b'lowercase\\": true', b'lowercase\\": null'))
+    with pytest.raises(FastLSTMError, match="its description is damaged"):
+        load_model(path)
+
+
+def test_a_file_from_before_checksums_loads_but_not_with_numbers_that_are_none(tmp_path):
+    path = write(tmp_path / "m.safetensors")
+    rewrite(path)
+    assert "checksums" not in json.loads(header(path)["__metadata__"][METADATA_KEY])
+    assert load_model(path).kind == "names"
+    rewrite(path, None, lambda arrays: arrays["head.b"].fill(np.nan))
+    with pytest.raises(FastLSTMError, match=r"head\.b holds NaN or infinite numbers"):
+        load_model(path)
+
+
+def header(path):
+    contents = path.read_bytes()
+    return json.loads(contents[8 : 8 + struct.unpack("<Q", contents[:8])[0]])
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("layers", 2**31), ("layers", 4_000_000), ("hidden", 10**9), ("hidden", True), ("forget_bias", "a"), ("forget_bias", []),
+        ("dropout", float("nan")), ("dtype", 3), ("conditions", 7), ("conditions", [1.5]), ("tied", 1), ("embedding", 10**400),
+    ],
+)  # fmt: skip
+def test_facts_are_checked_before_anything_is_built_from_them(tmp_path, part, value):
+    path = write(tmp_path / "m.safetensors")
+    rewrite(path, lambda facts: facts["architecture"].update({part: value}))
+    with pytest.raises(FastLSTMError, match=f"damaged: {part} is"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "NaN", "[]", "3", "{}", '{"format_version": true}', "{"])
+def test_metadata_that_cannot_be_read(tmp_path, text):
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(save({"head.b": np.zeros(1)}, {METADATA_KEY: text}))
+    with pytest.raises(FastLSTMError, match="its metadata cannot be read"):
+        load_model(path)
+
+
+def test_a_file_that_another_program_reads_is_tried_again(tmp_path, monkeypatch):
+    path, attempts = write(tmp_path / "m.safetensors"), []
+
+    def replace(source, target):
+        attempts.append(target)
+        if len(attempts) <= held:
+            raise PermissionError(13, "Access is denied")
+        Path(source).rename(target)
+
+    monkeypatch.setattr(files, "WINDOWS", True)
+    monkeypatch.setattr(files.os, "replace", replace)
+    monkeypatch.setattr(files, "PAUSE", 0)
+    held = 3
+    write_atomically(path, b"new")
+    assert (path.read_bytes(), len(attempts)) == (b"new", 4)
+    held = 10**9
+    with pytest.raises(files.InUse, match="open in another program"):
+        write_atomically(path, b"newer")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastlstm.data.novelty import NameIndex
+from fastlstm.errors import FastLSTMError
 from fastlstm.generation.report import compare, picture, rows, table
 
 DRAWN = ["anna", "eve", "bo", "eve", "eve", "Å"]
@@ -57,3 +58,9 @@ def test_picture_is_drawn(tmp_path: Path, suffix: str) -> None:
     picture(compare(DRAWN[:-1], TRAINING), path)
     assert path.read_bytes()[:4] == {"png": b"\x89PNG", "svg": b"<?xm"}[suffix]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_ending_that_is_no_pictures_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FastLSTMError, match=r"pictures are not written as \.5; use \.png"):
+        picture(compare(DRAWN, TRAINING), tmp_path / "report.5")
+    assert not list(tmp_path.iterdir())

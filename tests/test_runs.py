@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from small_runs import session, some_names, write_data
 
 from fastlstm import __version__
+from fastlstm.data import files
 from fastlstm.data.names import Names
 from fastlstm.data.novelty import read_index
 from fastlstm.data.opening import open_data
@@ -20,7 +22,7 @@ from fastlstm.network.model import Metrics, Network
 from fastlstm.training import runs
 from fastlstm.training.evaluation import evaluate_held_out
 from fastlstm.training.folders import COLUMNS, cut, new_folder
-from fastlstm.training.model_file import load_arrays, load_model
+from fastlstm.training.model_file import METADATA_KEY, load_arrays, load_model
 from fastlstm.training.options import Options
 from fastlstm.training.plots import draw_runs, read_metrics
 from fastlstm.training.runs import Run
@@ -369,3 +371,95 @@ def test_curves_without_rows_or_of_other_folders(tmp_path, data):
     (run.folder / "metrics.csv").write_text("step\nnine\n")
     with pytest.raises(FastLSTMError, match="cannot be read"):
         read_metrics(run.folder)
+
+
+@pytest.mark.parametrize("failing", ["checkpoint.safetensors", "metrics.csv", "config.json"])
+def test_a_full_disk_says_which_file_and_how_to_go_on(tmp_path, data, monkeypatch, failing):
+    whole = create(data, tmp_path / "whole", steps=30, log_every=5)
+    finish(whole)
+    run = create(data, tmp_path / "a run", steps=30, log_every=5, checkpoint_every=10)
+    with run:
+        steps = run.follow()
+        while run.session.position.step < 15:
+            next(steps)
+        with monkeypatch.context() as patch:
+            if failing == "metrics.csv":
+                patch.setattr(runs, "_row", Full())
+            else:
+                patch.setattr(files.os, "fsync", Full())
+                if failing == "config.json":
+                    patch.setattr(run, "checkpoint", lambda: None)
+            with pytest.raises(FastLSTMError) as caught:
+                list(steps)
+    step = load_arrays(run.folder / "checkpoint.safetensors")[1]["position"]["step"]
+    said = f"{run.folder / failing}: No space left on device; {run.folder} is whole as of step {step}: see to it, and "
+    assert str(caught.value) == f"{said}go on with: fastlstm train --resume '{run.folder}'"
+    finish(Run.resume(run.folder))
+    model = "model.safetensors"
+    assert (run.folder / model).read_bytes() == (whole.folder / model).read_bytes()
+    assert [row["step"] for row in rows(run.folder)] == [row["step"] for row in rows(whole.folder)]
+
+
+class Full:
+    """What a disk without room does."""
+
+    def __call__(self, *_):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_model_that_somebody_reads_does_not_end_the_training(tmp_path, data, monkeypatch):
+    run = create(data, tmp_path / "run", steps=10, checkpoint_every=2)
+    checkpoint, refused = run.checkpoint, []
+
+    def in_use():
+        if run.session.position.step in (2, 4) and len(refused) < 2:
+            refused.append(run.session.position.step)
+            raise files.InUse("model.safetensors is open in another program")
+        checkpoint()
+
+    monkeypatch.setattr(run, "checkpoint", in_use)
+    with pytest.warns(UserWarning, match="open in another program; training goes on"):
+        finish(run)
+    assert refused == [2, 4]
+    assert load_arrays(run.folder / "checkpoint.safetensors")[1]["position"]["step"] == 10
+
+
+def test_what_a_killed_process_left_is_cleared_from_a_new_run_too(tmp_path, data):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".checkpoint.safetensors.123-0.tmp").write_bytes(b"begun")
+    (tmp_path / "run" / ".gitignore").touch()
+    finish(create(data, tmp_path / "run"))
+    assert {path.name for path in (tmp_path / "run").glob(".*")} == {".lock", ".gitignore"}
+
+
+def test_a_run_that_cannot_be_made_leaves_other_peoples_files(tmp_path, data, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".gitignore").touch()
+    monkeypatch.setattr(files.os, "fsync", Full())
+    with pytest.raises(OSError, match="No space left") as caught:
+        create(data, tmp_path / "run")
+    assert caught.value.filename == str(tmp_path / "run" / "checkpoint.safetensors")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".gitignore"]
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("batch", 10**6), ("batch", -1), ("step", 7.5), ("epoch", 3), ("best", [1]), ("stopped", "no"), ("loss", float("inf")),
+        ("worse", -1), ("seconds", None), ("wings", 2),
+    ],
+)  # fmt: skip
+def test_a_position_that_no_run_comes_to_is_refused(tmp_path, data, part, value):
+    finish(create(data, tmp_path / "run", steps=10))
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    arrays, facts = load_arrays(path)
+    facts["position"][part] = value
+    path.write_bytes(save(arrays, {METADATA_KEY: json.dumps(facts)}))
+    with pytest.raises(FastLSTMError, match=r"checkpoint\.safetensors.* damaged"):
+        Run.resume(tmp_path / "run")
+
+
+def test_metrics_that_are_no_text_are_said(tmp_path):
+    (tmp_path / "metrics.csv").write_bytes(b"step,epoch\n\xff\xfe,1\n")
+    with pytest.raises(FastLSTMError, match="cannot be read"):
+        read_metrics(tmp_path)

@@ -70,6 +70,10 @@ class LazyGroup(click.Group):
             )
         except click.Abort:
             _fail("fastlstm: interrupted", 130)
+        except UnicodeEncodeError as error:
+            _fail(
+                f"fastlstm: {quoted(error.object)} cannot be the name of a file or a word on this system", 1
+            )
         except MemoryError:
             _fail("fastlstm: not enough memory; take a smaller model, batch or window", 1)
         except OSError as error:

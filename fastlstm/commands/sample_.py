@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -248,10 +249,9 @@ def _report(run: str, names: list[str], form: str, picture: str | None, out: IO[
         out.write(report.table(facts) + "\n")
     folder = Path(run)
     file = picture or (folder / "report.png" if folder.is_dir() else None)
-    if file:
-        try:
-            report.picture(facts, file)
-            click.echo(f"picture: {file}", err=True)
-        except ImportError:
-            click.echo("no picture: pip install 'fastlstm[plot]' brings matplotlib", err=True)
+    if file and find_spec("matplotlib"):
+        report.picture(facts, file)
+        click.echo(f"picture: {file}", err=True)
+    elif file:
+        click.echo("no picture: pip install 'fastlstm[plot]' brings matplotlib", err=True)
     return len(names)

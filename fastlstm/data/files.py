@@ -12,6 +12,7 @@ from pathlib import Path
 from fastlstm.errors import FastLSTMError
 
 _numbers = itertools.count()
+WINDOWS = os.name == "nt"
 TRIES, PAUSE = 20, 0.1  # seconds
 
 
@@ -54,7 +55,7 @@ def _replace(temporary: Path, target: Path) -> None:
             os.replace(temporary, target)
             return
         except PermissionError:
-            if os.name != "nt":
+            if not WINDOWS:
                 raise
             time.sleep(PAUSE)
     raise InUse(

@@ -11,7 +11,7 @@ from typing import Any
 
 from fastlstm.data import dialects
 from fastlstm.data.reading import Source, preprocess
-from fastlstm.errors import FastLSTMError, counted, quoted
+from fastlstm.errors import FastLSTMError, counted, printable, quoted
 
 HEAD = 200  # lines, and then rows, by which it is guessed how a table is written
 
@@ -159,7 +159,7 @@ class Table:
                 yield row if len(row) == width or not row else self._sound(row)
         except csv.Error as error:
             self.line = self._broken_line()
-            raise self.refusal(f"no sound row ({error})") from None
+            raise self.refusal(f"no sound row ({printable(error)})") from None
 
     def _sound(self, row: list[str]) -> list[str]:
         if len(row) == self.width:

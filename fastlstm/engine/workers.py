@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from fastlstm.engine.cores import MOST_THREADS, available_cores
 from fastlstm.engine.kernels.tickets import close, new_bell, new_board
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, quoted
 
 # Below so many floating-point operations, waking a helper costs more than it brings.
 SMALL_WORK = 3e6
@@ -148,5 +148,7 @@ def checked(value: int | str, name: str) -> int:
     except (TypeError, ValueError):
         count = 0
     if not 1 <= count <= MOST_THREADS:
-        raise FastLSTMError(f"{name} is {value!r}; it must be a whole number from 1 to {MOST_THREADS:,}")
+        raise FastLSTMError(
+            f"{name} is {quoted(value)}; it must be a whole number from 1 to {MOST_THREADS:,}"
+        )
     return count

@@ -110,23 +110,18 @@ def _percent(share: float) -> str:
 
 def picture(facts: Report, path: str | os.PathLike[str]) -> None:
     """Draw the two distributions, drawn beside training, into an image file; needs matplotlib."""
-    from matplotlib.figure import Figure
+    from fastlstm.training import plots
 
-    from fastlstm.data.files import replacing
-
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    for axes, title, shares in zip(
-        figure.subplots(1, 2), ("length", "first letter"), (facts.lengths, facts.letters), strict=True
-    ):
-        values, pairs = zip(*((str(value), pair) for value, pair in _main(shares)), strict=True)
-        for side, label in enumerate(("drawn", "training")):
-            places = [place + 0.4 * (side - 0.5) for place in range(len(values))]
-            axes.bar(places, [100 * pair[side] for pair in pairs], 0.4, label=label)
-        axes.set_xticks(range(len(values)), values)
-        axes.set_xlabel(title)
-        axes.set_ylabel("% of names")
-        axes.legend()
-    new = 100 * facts.new / max(facts.drawn, 1)
-    figure.suptitle(f"{facts.drawn:,} names drawn, {new:.0f} % of them new")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=os.fspath(path).rpartition(".")[2], dpi=130)
+    with plots.picture(path, 2, 10) as panels:
+        for axes, title, shares in zip(
+            panels, ("length", "first letter"), (facts.lengths, facts.letters), strict=True
+        ):
+            values, pairs = zip(*((str(value), pair) for value, pair in _main(shares)), strict=True)
+            for side, label in enumerate(("drawn", "training")):
+                places = [place + 0.4 * (side - 0.5) for place in range(len(values))]
+                axes.bar(places, [100 * pair[side] for pair in pairs], 0.4, label=label)
+            axes.set_xticks(range(len(values)), values)
+            axes.set(xlabel=title, ylabel="% of names")
+            axes.legend()
+        new = 100 * facts.new / max(facts.drawn, 1)
+        panels[0].figure.suptitle(f"{facts.drawn:,} names drawn, {new:.0f} % of them new")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +67,7 @@ class Request:
         for name, (low, high) in limits.items():
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name), low, high)
-        if not (is_number(self.temperature) and math.isfinite(self.temperature) and self.temperature >= 0):
+        if not (is_number(self.temperature) and self.temperature >= 0):
             raise FastLSTMError(
                 f"temperature is {quoted(self.temperature)}: give a number of at least 0 (0: greedy)"
             )
@@ -76,8 +76,13 @@ class Request:
         for name in ("prefix", "stop"):
             if not isinstance(getattr(self, name), str):
                 raise FastLSTMError(f"{name} is {quoted(getattr(self, name))}: give a string")
-        if self.prefixes is not None and (self.prefix or isinstance(self.prefixes, str) or not self.prefixes):
-            raise FastLSTMError("prefixes: give a list of at least one text, and no prefix beside it")
+        if self.prefixes is not None:
+            object.__setattr__(self, "prefixes", texts("prefixes", self.prefixes))
+            if self.prefix or not self.prefixes:
+                raise FastLSTMError("prefixes: give a list of at least one text, and no prefix beside it")
+        object.__setattr__(self, "avoid", texts("avoid", self.avoid))
+        if not isinstance(self.novel, bool | Collection) or isinstance(self.novel, str):
+            raise FastLSTMError(f"novel is {quoted(self.novel)}: give True, or the names that are not new")
         if self.max_length is not None and (self.min_length or 0) > self.max_length:
             raise FastLSTMError(f"min_length {self.min_length} is more than max_length {self.max_length}")
 
@@ -94,8 +99,18 @@ class Request:
         return 1 if self.temperature == 0 or self.top_k == 1 else min(self.tries * self.n, MOST)
 
 
+def texts(name: str, value: Any) -> list[str]:
+    """The value, if it is a list or another collection of strings, as a list; FastLSTMError if not."""
+    listed: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [None]
+    if not all(isinstance(text, str) for text in listed):
+        raise FastLSTMError(f"{name} is {quoted(value)}: give a list of strings")
+    return listed
+
+
 def is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    """Whether the value is a finite number."""
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return number and bool(abs(value) <= sys.float_info.max)
 
 
 def whole(name: str, value: Any, low: int, high: int = MOST) -> int:

@@ -18,7 +18,7 @@ from fastlstm.engine.kernels.records import HEAD, LAYER, Row, address
 from fastlstm.engine.layout import LayerMemory, fused_weights
 from fastlstm.engine.memory import aligned
 from fastlstm.engine.parameters import Parameters
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, quoted
 from fastlstm.network.architecture import initial_state
 from fastlstm.network.model import Network
 
@@ -132,7 +132,9 @@ class StreamState:
         if index.size == 0:
             index = index.astype(np.int64)
         if index.ndim != 1 or index.dtype.kind not in "iu" or ((index < 0) | (index >= self.batch)).any():
-            raise FastLSTMError(f"rows are {rows!r}: give a list of whole numbers from 0 to {self.batch - 1}")
+            raise FastLSTMError(
+                f"rows are {quoted(rows)}: give a list of whole numbers from 0 to {self.batch - 1}"
+            )
         return index
 
     def read(self, ids: np.ndarray, active: np.ndarray | None = None) -> np.ndarray:
@@ -152,7 +154,7 @@ def start(model: Any, batch: int = 1, given: np.ndarray | None = None) -> Stream
     boundary mark, id 0, as a name's first character.
     """
     if not isinstance(batch, int | np.integer) or batch < 1:
-        raise FastLSTMError(f"batch is {batch!r}: give a whole number of at least 1")
+        raise FastLSTMError(f"batch is {quoted(batch)}: give a whole number of at least 1")
     frozen = freeze(model.network)
     if given is None:
         given = np.zeros((int(batch), len(frozen.architecture.conditions)), np.int32)

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.engine.parameters import Parameters
-from fastlstm.errors import FastLSTMError
-from fastlstm.network.limits import DEEPEST, WIDEST
+from fastlstm.errors import FastLSTMError, quoted
+from fastlstm.network.limits import DEEPEST, LARGEST_BIAS, WIDEST
 
 # The least and the most of each size; a vocabulary has at most every code point and a boundary.
 LIMITS = {
@@ -20,6 +20,7 @@ LIMITS = {
     "hidden": (1, WIDEST),
     "embedding": (0, WIDEST),
     "layers": (1, DEEPEST),
+    "forget_bias": (-LARGEST_BIAS, LARGEST_BIAS),
 }
 
 
@@ -53,7 +54,7 @@ class Architecture:
             if not 0 <= getattr(self, name) < 1:
                 raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.dtype not in ("float32", "float64"):
-            raise FastLSTMError(f"dtype is {self.dtype!r}; it must be float32 or float64")
+            raise FastLSTMError(f"dtype is {quoted(self.dtype)}; it must be float32 or float64")
         if self.tied and self.embedding != self.hidden:
             raise FastLSTMError(
                 f"a tied output matrix needs embedding = hidden; they are {self.embedding} and {self.hidden}"

@@ -32,7 +32,7 @@ from fastlstm.engine.kernels.optimizer import (
 from fastlstm.engine.kernels.records import NETWORK, Row
 from fastlstm.engine.memory import LINE, aligned
 from fastlstm.engine.parameters import Parameters
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, quoted
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         if self.kind not in ("sgd", "adam", "adamw"):
-            raise FastLSTMError(f"optimizer is {self.kind!r}; it must be sgd, adam or adamw")
+            raise FastLSTMError(f"optimizer is {quoted(self.kind)}; it must be sgd, adam or adamw")
         if self.weight_decay and self.kind != "adamw":
             raise FastLSTMError(f"weight decay with {self.kind}: choose adamw, where it is decoupled")
         if self.momentum and self.kind != "sgd":

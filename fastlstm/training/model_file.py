@@ -58,7 +58,7 @@ def _text(facts: Mapping[str, Any]) -> str:
 
 def checksums(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> dict[str, int]:
     """CRC-32 of each contiguous array's bytes and, under the empty name, of the facts."""
-    sums = {name: zlib.crc32(array.tobytes()) for name, array in arrays.items()}
+    sums = {name: zlib.crc32(array.reshape(-1).view(np.uint8).data) for name, array in arrays.items()}
     return {"": zlib.crc32(_text(facts).encode("utf-8", "surrogatepass")), **sums}
 
 

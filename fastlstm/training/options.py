@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from fastlstm.engine.cores import MOST_THREADS
-from fastlstm.errors import FastLSTMError, check_keywords, typed
-from fastlstm.network.limits import DEEPEST, WIDEST
+from fastlstm.errors import FastLSTMError, check_keywords, printable, typed
+from fastlstm.network.limits import DEEPEST, LARGEST_BIAS, WIDEST
 from fastlstm.training.defaults import LENGTHS, defaults_for
 from fastlstm.training.schedules import KINDS
 from fastlstm.training.values import checked, several, whole_or_share
@@ -77,7 +77,9 @@ class Options:
     learned_state: bool = _option(
         False, "Model", bool, "Learn the initial state instead of starting from zero."
     )
-    forget_bias: float = _option(1.0, "Model", float, "What the forget gates' biases start from.")
+    forget_bias: float = _option(
+        1.0, "Model", float, "What the forget gates' biases start from.", low=-LARGEST_BIAS, high=LARGEST_BIAS
+    )
     dtype: str = _option("float32", "Model", str, "Of the weights.", choices=("float32", "float64"))
 
     open_share: float = _option(
@@ -214,7 +216,7 @@ class Options:
             if name not in late:
                 mine = getattr(self, name)
                 raise FastLSTMError(
-                    f"{name} is {'not set' if mine is None else mine} in this run and cannot become {value} now; "
+                    f"{name} is {'not set' if mine is None else mine} in this run and cannot become {printable(value, 40)} now; "
                     f"a resumed run may change {', '.join(sorted(late))}"
                 )
         if "epochs" in changes or "steps" in changes:

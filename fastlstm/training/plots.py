@@ -82,7 +82,7 @@ def draw_runs(
                     axes.plot(x, y, style, color=color, label=label, marker="." if len(x) < 30 else "")
             axes.set(title=title, xlabel=AXES[against])
             axes.grid(alpha=0.3)
-            axes.legend(fontsize="small")
+            axes.legend(fontsize="small", loc="lower right" if panel == "accuracy" else "upper right")
 
 
 def _points(x: list[float | None], y: list[float | None]) -> tuple[list[float], list[float]]:

@@ -143,22 +143,31 @@ class Run:
             draw_runs([self.folder], self.folder / CURVES)
 
     def _steps(self, stop: Callable[[], bool]) -> Iterator[Record]:
-        with open(self.folder / METRICS, "a", encoding="utf-8", newline="") as metrics:
-            for record in train(self.session):
-                if record.best:
-                    self._keep()
-                if record.train is not None:
-                    metrics.write(_row(record))
-                    metrics.flush()
-                if self._due(record):
-                    try:
-                        self.checkpoint()
-                    except InUse as error:
-                        warnings.warn(f"{error}; training goes on", stacklevel=2)
-                        self._saved = monotonic()
-                yield record
-                if stop():
-                    break
+        path = self.folder / METRICS
+        try:
+            with open(path, "a", encoding="utf-8", newline="") as metrics:
+                for record in train(self.session):
+                    if record.best:
+                        self._keep()
+                    if record.train is not None:
+                        metrics.write(_row(record))
+                        metrics.flush()
+                    if self._due(record):
+                        self._checkpoint_in_between()
+                    yield record
+                    if stop():
+                        break
+        except OSError as error:
+            error.filename = error.filename or os.fspath(path)
+            raise
+
+    def _checkpoint_in_between(self) -> None:
+        """One that may be left out: there will be another."""
+        try:
+            self.checkpoint()
+        except InUse as error:
+            warnings.warn(f"{error}; training goes on", stacklevel=2)
+            self._saved = monotonic()
 
     def checkpoint(self) -> None:
         """Write the best model, if it is a newer one than on disk, and the state to go on from."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, quoted
 
 KINDS = ("constant", "step", "exponential", "cosine", "onecycle")
 # Defaults by kind, 0 where not named; torch's pct_start, div_factor and final_div_factor give onecycle's.
@@ -44,7 +44,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise FastLSTMError(f"schedule is {self.kind!r}; it must be one of {', '.join(KINDS)}")
+            raise FastLSTMError(f"schedule is {quoted(self.kind)}; it must be one of {', '.join(KINDS)}")
         if not (self.peak > 0 and math.isfinite(self.peak)):
             raise FastLSTMError(f"the learning rate is {self.peak}; it must be above 0")
         if self.steps < 1:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
-from fastlstm.errors import FastLSTMError, quoted
+from fastlstm.errors import FastLSTMError, printable, quoted
 
 MOST = 2**53  # what a whole number may be where nothing else limits it
 
@@ -60,9 +60,9 @@ def checked(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> An
         (f"above {rules.get('above')}", "above" in rules and not converted > rules["above"]),
         (f"below {rules.get('below')}", "below" in rules and not converted < rules["below"]),
         (f"at most {most:,}", converted > most),
-        ("finite", not math.isfinite(converted)),
+        ("finite", isinstance(converted, float) and not math.isfinite(converted)),
     ]
     for needed, broken in limits:
         if broken:
-            raise FastLSTMError(f"{name} is {converted}; it must be {needed}")
+            raise FastLSTMError(f"{name} is {printable(converted, 40)}; it must be {needed}")
     return converted
