@@ -4,7 +4,7 @@ import os
 import sys
 
 for name in (
-    "fork", "forkpty", "register_at_fork", "sched_getaffinity", "sched_setaffinity", "sched_yield", "sysconf",
+    "fork", "forkpty", "register_at_fork", "sched_getaffinity", "sched_setaffinity", "sched_yield",
     "mkfifo", "mknod", "symlink", "link", "getloadavg", "posix_fallocate", "posix_fadvise",
 ):  # fmt: skip
     if hasattr(os, name):
