@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import csv
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import fastlstm as fl
+from fastlstm.commands.cli import main
 from fastlstm.data.batching import NameBatches, split_names
 from fastlstm.data.given import Column, Condition, gather, numbers_of, spec
 from fastlstm.errors import FastLSTMError
@@ -246,3 +251,45 @@ def test_a_split_keeps_a_name_on_one_side_with_all_its_values():
                 ["F", "M"],
             )
     assert names.digest() != fl.Names(list(names), given={"S": list("FMFMF")}).digest()
+
+
+def test_from_a_table_to_drawn_and_classified_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names, given = some_given()
+    lines = [
+        f"{name},{sex},{year}" for name, sex, year in zip(names, given["Sex"], given["Year:10"], strict=True)
+    ]
+    Path("t.csv").write_text("\n".join(["Name,Sex,Year", *lines]))
+
+    def run(*words):
+        done = CliRunner().invoke(main, words, prog_name="fastlstm")
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    said = run(
+        "train",
+        "t.csv",
+        "--given",
+        "Sex",
+        "--given",
+        "Year:10",
+        "--hidden",
+        "16",
+        "--steps",
+        "200",
+        "--out",
+        "r",
+    )
+    assert "given Sex (F, M), Year (1980–1989, 1990–1999)" in said
+    drawn = run("sample", "r", "--given", "sex=F,M", "--given", "Year=1994", "-n", "2", "--format", "csv")
+    rows = list(csv.reader(drawn.splitlines()))
+    assert rows[0] == ["name", "Sex", "Year"]
+    assert [row[1:] for row in rows[1:]] == [["F", "1990–1999"]] * 2 + [["M", "1990–1999"]] * 2
+    assert "given:" in run("info", "r")
+    shares = json.loads(run("eval", "r", "--name", names[0], "--by", "Sex", "--format", "json"))
+    assert shares["F"] + shares["M"] == pytest.approx(1)
+    judged = run("eval", "r", "t.csv", "--by", "Sex", "--picture", "confusion.png")
+    assert judged.startswith("accuracy ")
+    assert Path("confusion.png").stat().st_size > 1000
+    wrong = CliRunner().invoke(main, ["sample", "r", "--given", "Sex"], prog_name="fastlstm")
+    assert (wrong.exit_code, wrong.stderr.count("\n")) == (2, 1)

@@ -87,7 +87,7 @@ def command(
 
         condition = condition_called(model, by)
         width = f":{condition.width:g}" if condition.width else ""
-        given.setdefault("given", (condition.title + width,))
+        given["given"] = given["given"] or (condition.title + width,)
     from fastlstm.charlm import evaluate_model
     from fastlstm.commands.progress import sentence
     from fastlstm.data.opening import open_data
