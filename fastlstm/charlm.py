@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ from fastlstm.errors import FastLSTMError
 from fastlstm.generation import classification, sampling, stream
 from fastlstm.interop.page.assemble import Page, build
 from fastlstm.network.model import Network
+from fastlstm.training.attendance import Attendance
 from fastlstm.training.defaults import LENGTHS
 from fastlstm.training.evaluation import Scores, evaluate_names, evaluate_text
 from fastlstm.training.model_file import load_model, save_model
 from fastlstm.training.options import Options
+from fastlstm.training.ranks import Ranks
 from fastlstm.training.runs import Run
 from fastlstm.training.session import Record, Session, train
 
@@ -93,24 +96,29 @@ class CharLM:
         *,
         on_record: Callable[[Record], object] | None = None,
         out: str | os.PathLike[str] | None = None,
+        comm: Any = None,
         **options: Any,
     ) -> History:
         """Train on names (a list of strings or a `Names`) or on a text (one string or a `Text`).
 
         The options are those of the constructor: epochs, steps or minutes; batch_size, lr, validation, …;
         given here they win. `on_record` sees the `Record` of every step. `out` names a folder for a run such
-        as `fastlstm train` makes. A model that has been fitted or loaded goes on from its weights and keeps
+        as `fastlstm train` makes. `comm` is an mpi4py communicator, all of whose ranks call this with the same
+        arguments; the first writes the run. A model that has been fitted or loaded goes on from its weights and keeps
         its vocabulary and sizes. It ends with the weights that were best on what was held out; after an error
         or Ctrl-C it has the last ones. Raises FastLSTMError for unusable data and for a loss that diverges.
         """
-        session = self._session(data, options)
+        ranks = Ranks(comm)
+        session = self._session(data, options, ranks)
         self.kind, self.preprocessing = session.kind, session.preprocessing
         self._network, self._vocabulary = session.network, session.vocabulary
         feed = session.feed
         self.index = NameIndex.of(feed.train, feed.held_out) if isinstance(feed, NameFeed) else None
         records: list[Record] = []
         best: np.ndarray | None = None
-        run = Run.create(session, "-", out) if out is not None else None
+        run = None
+        if out is not None:
+            run = ranks.on_first(Run.create, session, "-", out) or Attendance(session, Path(out))
         try:
             for record in run.follow() if run else train(session):
                 if record.best:
@@ -127,7 +135,9 @@ class CharLM:
         p = session.position
         return History(records, p.step, p.best_step, p.best)
 
-    def _session(self, data: Names | Text | str | Iterable[str], given: dict[str, Any]) -> Session:
+    def _session(
+        self, data: Names | Text | str | Iterable[str], given: dict[str, Any], ranks: Ranks
+    ) -> Session:
         """A new session on `data`, with the present network if there is one."""
         if self._network is not None:
             sizes = self._network.architecture.as_dict()
@@ -151,8 +161,9 @@ class CharLM:
             raise FastLSTMError(
                 f"this model is one of {self.kind or options.kind} and cannot go on with {read.kind}"
             )
+        ranks.compare("the data", read.digest())
         conditions = None if self._network is None else conditions_of(self)
-        return Session(read, options, self._vocabulary, self._network, conditions=conditions)
+        return Session(read, options, self._vocabulary, self._network, conditions=conditions, ranks=ranks)
 
     def evaluate(self, data: Names | Text | str | Iterable[str]) -> Scores:
         """The loss (nats a character), perplexity, accuracy and bits_per_character of data of its kind.

@@ -21,14 +21,14 @@ ORDER = {
     "network": "limits reference architecture lstm optim program model",
     "data": "files encodings reading given dialects tables columns vocabulary encoded lists names embedded texts opening novelty"
     " batching feeds",
-    "training": "schedules defaults values options folders building evaluation budget stored model_file session checkpoint plots"
-    " runs",
+    "training": "schedules defaults values options folders launchers ranks building evaluation budget stored"
+    " model_file session attendance checkpoint plots runs",
     "generation": "stream request drawing sampling scoring classification report",
     "interop": "weights gate autograd torch keras onnx page",
     "charlm": "",
     "notebooks": "cell characters soliloquy zoo_a zoo_b walkthrough kaggle names_training names recipes",
     "benchmark": "shapes machine limits peers worker measure run report plot",
-    "commands": "streams fields progress cli",
+    "commands": "streams fields progress cli together",
 }
 ROOMS = list(ORDER)
 

@@ -248,8 +248,8 @@ def test_a_diverging_run_keeps_its_best_model_and_its_last_checkpoint(tmp_path, 
         name: (run.folder / name).read_bytes() for name in ("model.safetensors", "checkpoint.safetensors")
     }
 
-    def poisoned(network, *args):
-        real(network, *args)
+    def poisoned(network, *args, **more):
+        real(network, *args, **more)
         network.parameters.flat[:] = np.nan
         return Metrics(np.nan, 0, 1, np.nan), None
 
@@ -268,7 +268,7 @@ def test_a_diverging_run_writes_its_best_model_if_that_is_still_to_be_done(tmp_p
     for _ in range(14):
         record = next(records)
     best = run.session.position.best_step
-    monkeypatch.setattr(Network, "step", lambda *_: (Metrics(np.nan, 0, 1, np.nan), None))
+    monkeypatch.setattr(Network, "step", lambda *_, **__: (Metrics(np.nan, 0, 1, np.nan), None))
     with run, pytest.raises(Diverged, match=rf"model of step {best} and a checkpoint of step 5$"):
         next(records)
     assert record.step == 14
@@ -277,7 +277,7 @@ def test_a_diverging_run_writes_its_best_model_if_that_is_still_to_be_done(tmp_p
 
 def test_a_run_that_diverges_at_once_says_that_there_is_no_model(tmp_path, data, monkeypatch):
     run = create(data, tmp_path / "run")
-    monkeypatch.setattr(Network, "step", lambda *_: (Metrics(np.nan, 0, 1, np.nan), None))
+    monkeypatch.setattr(Network, "step", lambda *_, **__: (Metrics(np.nan, 0, 1, np.nan), None))
     with run, pytest.raises(Diverged, match="has no model and a checkpoint of step 0"):
         list(run.follow())
     assert not (run.folder / "model.safetensors").exists()

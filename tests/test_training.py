@@ -108,9 +108,7 @@ def test_without_validation_the_newest_weights_are_the_best():
 def test_patience_ends_a_run_that_no_longer_improves(monkeypatch):
     s = session(epochs=9, patience=3)
     losses = iter([3.0, 2.0, 2.5, 1.9, 2.0, 1.9, 2.1, 0.1])
-    monkeypatch.setattr(
-        session_module, "evaluate_held_out", lambda network, feed: Scores(next(losses), 0.5, 10)
-    )
+    monkeypatch.setattr(session_module, "evaluate_held_out", lambda *_: Scores(next(losses), 0.5, 10))
     reports = [r for r in train(s) if r.validation]
     assert [r.validation.loss for r in reports] == [3.0, 2.0, 2.5, 1.9, 2.0, 1.9, 2.1]
     assert [r.best for r in reports] == [True, True, False, True, False, False, False]
@@ -125,7 +123,7 @@ def test_the_state_is_carried_within_an_epoch_and_dropped_at_its_end(monkeypatch
     given = []
     real = Network.step
 
-    def step(network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None, *rest):
+    def step(network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None, *rest, **_):
         given.append((state, dropout_key))
         return real(network, ids, targets, optimizer, rate, lengths, state, dropout_key, *rest)
 
@@ -158,7 +156,7 @@ def test_a_diverging_run_stops_with_step_rate_and_advice(monkeypatch, metrics, s
     records = train(s)
     for _ in range(5):
         next(records)
-    monkeypatch.setattr(Network, "step", lambda *_: (metrics, State(np.zeros(1), np.zeros(1))))
+    monkeypatch.setattr(Network, "step", lambda *_, **__: (metrics, State(np.zeros(1), np.zeros(1))))
     with pytest.raises(Diverged, match=f"{says} at step 6 of .* learning rate 0.01.* lower lr"):
         list(records)
 
@@ -171,7 +169,7 @@ def test_a_slow_explosion_is_seen_too():
 
 def test_a_validation_that_is_not_finite_stops_the_run(monkeypatch):
     s = session(epochs=2)
-    monkeypatch.setattr(session_module, "evaluate_held_out", lambda network, feed: Scores(math.nan, 0.0, 10))
+    monkeypatch.setattr(session_module, "evaluate_held_out", lambda *_: Scores(math.nan, 0.0, 10))
     with pytest.raises(Diverged, match="validation loss became nan"):
         list(train(s))
 
@@ -238,7 +236,7 @@ def test_minutes_become_the_steps_that_fit(monkeypatch):
         now[0] += step
         return Metrics(3.0, 0, 1, 1.0), None
 
-    def timed_evaluation(network, feed, most):
+    def timed_evaluation(network, feed, most, _):
         now[0] += evaluate * most / 10
         return Scores(3.0, 0.0, s.feed.held_out_characters * most // 10)
 

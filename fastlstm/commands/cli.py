@@ -11,6 +11,7 @@ import click
 
 from fastlstm.commands import streams
 from fastlstm.errors import FastLSTMError, meant, printable, quoted
+from fastlstm.training.launchers import launched
 
 COMMANDS = {
     "train": "Train a model on names or text.",
@@ -61,23 +62,15 @@ class LazyGroup(click.Group):
         try:
             code = self._code(*args, **extra)
             _flush()
-        except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else "fastlstm"
-            _fail(f"{command}: {error.format_message()} ({command} --help shows how)", 2)
-        except (FastLSTMError, click.ClickException) as error:
-            _fail(
-                f"fastlstm: {error.format_message() if isinstance(error, click.ClickException) else error}", 1
-            )
-        except click.Abort:
-            _fail("fastlstm: interrupted", 130)
-        except UnicodeEncodeError as error:
-            _fail(
-                f"fastlstm: {quoted(error.object)} cannot be the name of a file or a word on this system", 1
-            )
-        except MemoryError:
-            _fail("fastlstm: not enough memory; take a smaller model, batch or window", 1)
-        except OSError as error:
-            _fail(f"fastlstm: {error.filename or 'standard output'}: {error.strerror or error}", 1)
+        except (
+            click.ClickException,
+            FastLSTMError,
+            click.Abort,
+            UnicodeEncodeError,
+            MemoryError,
+            OSError,
+        ) as error:
+            _fail(error)
         sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -106,11 +99,37 @@ def _flush() -> None:
         raise
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    """End with a line of what cannot be seen escaped."""
+def explained(error: BaseException) -> tuple[str, int] | None:
+    """An error in one line, what cannot be seen escaped, and its exit code; None for one that nobody should meet."""
+    code = 1
+    if isinstance(error, click.UsageError):
+        command, code = error.ctx.command_path if error.ctx else "fastlstm", 2
+        found = f"{command}: {error.format_message()} ({command} --help shows how)"
+    elif isinstance(error, click.ClickException):
+        found = f"fastlstm: {error.format_message()}"
+    elif isinstance(error, FastLSTMError):
+        found = f"fastlstm: {error}"
+    elif isinstance(error, click.Abort | KeyboardInterrupt):
+        found, code = "fastlstm: interrupted", 130
+    elif isinstance(error, UnicodeEncodeError):
+        found = f"fastlstm: {quoted(error.object)} cannot be the name of a file or a word on this system"
+    elif isinstance(error, MemoryError):
+        found = "fastlstm: not enough memory; take a smaller model, batch or window"
+    elif isinstance(error, OSError):
+        found = f"fastlstm: {error.filename or 'standard output'}: {error.strerror or error}"
+    else:
+        return None
+    return printable(" ".join(found.split()), 2000), code
+
+
+def _fail(error: BaseException) -> NoReturn:
+    """End with a line."""
     with suppress(OSError):
         _flush()
-    click.echo(printable(" ".join(message.split()), 2000), err=True)
+    message, code = explained(error) or (str(error), 1)
+    # Of several processes with the same command line, the first says what is wrong with it.
+    if launched()[0] == 0 or not isinstance(error, click.UsageError):
+        click.echo(message, err=True)
     sys.exit(code)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -38,31 +39,37 @@ def command(data: str | None, out: str | None, resume: str | None, **given: Any)
         options = Options(**given)
     except FastLSTMError as error:
         raise click.UsageError(str(error)) from None
+    if resume is not None and out is not None:
+        raise click.UsageError(
+            "--out names a new run's folder and --resume goes on in the old one; choose one"
+        )
+    from fastlstm.commands.together import together
     from fastlstm.training.runs import Run
 
-    if resume is not None:
-        if out is not None:
-            raise click.UsageError(
-                "--out names a new run's folder and --resume goes on in the old one; choose one"
-            )
-        run = Run.resume(resume, given, data)
-        position = run.session.position
-        click.echo(f"going on with {run.folder} at step {position.step:,} of {run.session.total:,}")
-    else:
-        run = _new_run(data, options, out)
-    with run:
-        _follow(run)
+    with together() as ranks:
+        if resume is not None:
+            run = Run.resume(resume, given, data, ranks=ranks)
+            position = run.session.position
+            click.echo(f"going on with {run.folder} at step {position.step:,} of {run.session.total:,}")
+        else:
+            run = _new_run(data, options, out, ranks)
+        if ranks.part.of > 1:
+            click.echo(ranks.describe())
+        with run:
+            _follow(run)
 
 
-def _new_run(data: str | None, options: Options, out: str | None) -> Any:
+def _new_run(data: str | None, options: Options, out: str | None, ranks: Any) -> Any:
     """Read the data, say what they are and what will be trained, and make the run."""
-    from fastlstm.data.opening import open_data
+    from fastlstm.training.attendance import Attendance
     from fastlstm.training.folders import claimed, ids_file
     from fastlstm.training.runs import Run
     from fastlstm.training.session import Session
 
-    with claimed(out, data) as place:
-        read = open_data(data, keep=ids_file(data, options, place.folder), **options.reading)
+    with ExitStack() as begun:
+        place = ranks.on_first(begun.enter_context, claimed(out, data))
+        folder = ranks.tell(place and place.folder)
+        read = ranks.open(data, keep=ids_file(data, options, folder), **options.reading)
         click.echo(read.describe())
         if data is not None and options.kind is None:
             other = {"names": "text", "text": "names"}[read.kind]
@@ -72,10 +79,10 @@ def _new_run(data: str | None, options: Options, out: str | None) -> Any:
             click.echo(note)
         if options.minutes is not None:
             click.echo(f"measuring how much can be done in {options.minutes:g} minutes …")
-        session = Session(read, options)
+        session = Session(read, options, ranks=ranks)
         for note in read.notes[told:]:
             click.echo(note)
-        run = Run.begin(session, data, place)
+        run = Run.begin(session, data, place) if place else Attendance(session, folder)
         o = session.options
         click.echo(
             f"{session.size:,} parameters: {o.layers} × {counted(o.hidden or 0, 'unit')}, "
@@ -104,13 +111,13 @@ def _follow(run: Any) -> None:
             except BrokenPipeError:
                 signals.received = BROKEN_PIPE
     position = session.position
-    if signals.received is not None and not session.finished:
+    if not session.finished:
         click.echo(
             f"stopped at step {position.step:,} of {session.total:,}, all saved; "
             f"go on with: {resuming(run.folder)}",
             err=True,
         )
-        raise SystemExit(128 + signals.received)
+        raise SystemExit(128 + (signals.received or signal.SIGINT))
     if position.stopped:
         click.echo(f"stopped early: {counted(position.worse, 'validation')} without a better one")
     if position.best is not None:

@@ -14,7 +14,8 @@ from fastlstm.data.encoded import Ids
 from fastlstm.data.given import OPEN, Condition
 from fastlstm.data.names import Names
 from fastlstm.data.vocabulary import Vocabulary
-from fastlstm.engine.kernels.batch import fill_names
+from fastlstm.engine.kernels.batch import deal, fill_names
+from fastlstm.engine.layout import Share
 from fastlstm.errors import FastLSTMError
 
 Sliced = TypeVar("Sliced", np.ndarray, Ids)
@@ -24,12 +25,28 @@ class Batch(NamedTuple):
     """Inputs and targets (T, B), and the sequences' lengths (B,), never increasing; None: all are T long.
 
     Past a sequence's length, ids and targets are 0. `given` (B, columns) has the conditions' values, where there are.
+    With a `share` it is some rows, or none, of a larger batch.
     """
 
     ids: np.ndarray
     targets: np.ndarray
     lengths: np.ndarray | None
     given: np.ndarray | None = None
+    share: Share | None = None
+
+
+class Part(NamedTuple):
+    """Which of how many parts each batch is dealt into."""
+
+    number: int = 0
+    of: int = 1
+
+    def streams(self, count: int) -> slice:
+        """Its share of so many streams of equal length."""
+        return slice(self.number * count // self.of, (self.number + 1) * count // self.of)
+
+
+WHOLE = Part()
 
 
 def _held_out(validation: float, total: int, what: str) -> int:
@@ -80,7 +97,7 @@ def split_text(ids: Sliced, validation: float) -> tuple[Sliced, Sliced]:
 
 
 class NameBatches:
-    """Names as ragged batches: inputs of "anna" are [0 a n n a], targets [a n n a 0].
+    """Names as ragged batches: inputs of "anna" are [0 a n n a], targets [a n n a 0]; of each batch, one `part`.
 
     With a model's `conditions` a batch has each row's values; `open_share` of them are left open in training.
     Raises FastLSTMError without names, and for characters that the vocabulary lacks.
@@ -98,6 +115,7 @@ class NameBatches:
         batch_size: int,
         conditions: Sequence[Condition] = (),
         open_share: float = 0.0,
+        part: Part = WHOLE,
     ) -> None:
         if batch_size < 1:
             raise FastLSTMError(f"the batch size is {batch_size}, and 1 is the least")
@@ -105,7 +123,7 @@ class NameBatches:
             raise FastLSTMError(f"{names.source}: there is no name to make a batch of")
         if not vocabulary.boundary:
             raise FastLSTMError("names need a vocabulary with a boundary, and this one is for text")
-        self.batch_size, self.open_share = batch_size, open_share
+        self.batch_size, self.open_share, self.part = batch_size, open_share, part
         count = len(names.distinct)
         letters = np.fromiter(map(len, names.distinct), np.int32, count)
         lengths = letters + 1
@@ -172,20 +190,33 @@ class NameBatches:
             yield self._batch(picked[part], None if given is None else given[part])
 
     def _batch(self, picked: np.ndarray, given: np.ndarray | None) -> Batch:
-        if given is not None:
+        share = None
+        if given is not None or self.part.of > 1:
             order = np.argsort(-self._lengths[picked], kind="stable")
-            picked, given = picked[order], given[order]
+            if self.part.of > 1:
+                share = self._share(self._lengths[picked[order]])
+                order = order[share.rows]
+            picked, given = picked[order], None if given is None else given[order]
         ids, targets = np.zeros((2, self._longest, len(picked)), np.int32)
         lengths = np.empty(len(picked), np.int32)
         T = fill_names(self._flat, self._starts, self._lengths, picked, ids, targets, lengths)
-        return Batch(ids[:T], targets[:T], lengths, given)
+        return Batch(ids[:T], targets[:T], lengths, given, share)
+
+    def _share(self, lengths: np.ndarray) -> Share:
+        """This part of a batch whose rows are so long, the longest first."""
+        owners = np.empty(len(lengths), np.int32)
+        deal(lengths, np.zeros(self.part.of, np.int64), owners)
+        active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(lengths[0]), "right")
+        rows = np.flatnonzero(owners == self.part.number).astype(np.int32)
+        return Share(rows, np.concatenate([[0], np.cumsum(active)]))
 
 
 class TextStreams:
     """A text as B contiguous streams of equal length, in windows of T steps for truncated backpropagation.
 
     Stream b's characters follow one another from window to window, so its state may be carried on. The last
-    window is shorter if T doesn't divide the streams' length; up to B - 1 last characters remain unused.
+    window is shorter if T doesn't divide the streams' length; up to B - 1 last characters remain unused. Of the streams,
+    one `part` is read.
     Raises FastLSTMError for a text shorter than B + 1 characters.
 
     >>> streams = TextStreams(np.arange(9), streams=2, steps=3)
@@ -193,7 +224,7 @@ class TextStreams:
     [[[0, 1, 2], [4, 5, 6]], [[3], [7]]]
     """
 
-    def __init__(self, ids: np.ndarray | Ids, streams: int, steps: int) -> None:
+    def __init__(self, ids: np.ndarray | Ids, streams: int, steps: int, part: Part = WHOLE) -> None:
         if streams < 1 or steps < 1:
             raise FastLSTMError(f"there must be at least 1 stream and 1 step, not {streams} and {steps}")
         length = (len(ids) - 1) // streams
@@ -204,11 +235,18 @@ class TextStreams:
         self.streams = streams
         self.steps = steps
         self.windows = -(-length // steps)  # an epoch's
-        self._ids = ids[: streams * length].reshape(streams, length)
-        self._targets = ids[1 : streams * length + 1].reshape(streams, length)
+        self.mine = part.streams(streams)
+        self._dealt = part.of > 1
+        self._ids = ids[: streams * length].reshape(streams, length)[self.mine]
+        self._targets = ids[1 : streams * length + 1].reshape(streams, length)[self.mine]
 
     def window(self, index: int) -> Batch:
         """Window `index` (from 0) of an epoch."""
         part = slice(index * self.steps, (index + 1) * self.steps)
         ids, targets = self._ids[:, part], self._targets[:, part]
-        return Batch(np.ascontiguousarray(ids.T, np.int32), np.ascontiguousarray(targets.T, np.int32), None)
+        inputs = np.ascontiguousarray(ids.T, np.int32)
+        share = None
+        if self._dealt:
+            start = np.arange(len(inputs) + 1) * self.streams
+            share = Share(np.arange(self.mine.start, self.mine.stop), start)
+        return Batch(inputs, np.ascontiguousarray(targets.T, np.int32), None, None, share)

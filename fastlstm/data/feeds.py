@@ -1,6 +1,7 @@
 """Names or text as the training loop takes them: an epoch's batches from any position on, a part held out.
 
-A feed owns the split. Its batches depend on (seed, epoch) alone: a position is an epoch and a batch's number.
+A feed owns the split. Its batches depend on (seed, epoch) alone: a position is an epoch and a batch's number. Where
+several processes train together, each has a feed of its part of every batch.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fastlstm.data.batching import Batch, NameBatches, TextStreams, split_names, split_text
+from fastlstm.data.batching import WHOLE, Batch, NameBatches, Part, TextStreams, split_names, split_text
 from fastlstm.data.given import Condition
 from fastlstm.data.names import Names
 from fastlstm.data.texts import Text
@@ -32,18 +33,19 @@ class NameFeed:
         seed: int,
         conditions: Sequence[Condition] | None = None,
         open_share: float = 0.0,
+        part: Part = WHOLE,
     ) -> None:
         self.data, self.vocabulary, self.seed = names, vocabulary, seed
         self.train, self.held_out = split_names(names, validation, seed)
         if conditions is None:
             conditions = names.given.conditions if names.given else ()
         self.conditions = tuple(conditions)
-        self._batches = NameBatches(self.train, vocabulary, batch_size, conditions, open_share)
+        self._batches = NameBatches(self.train, vocabulary, batch_size, conditions, open_share, part)
         self.steps_per_epoch = len(self._batches)
         lengths = [len(name) + 1 for name in self.held_out.distinct]
         self.held_out_characters = sum(lengths[row] for row in self.held_out.rows)
         if self.held_out_characters:
-            self.held_out_batches = NameBatches(self.held_out, vocabulary, batch_size, conditions)
+            self.held_out_batches = NameBatches(self.held_out, vocabulary, batch_size, conditions, part=part)
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of epoch number `epoch`, from number `start` on."""
@@ -58,13 +60,20 @@ class TextFeed:
     conditions = ()
 
     def __init__(
-        self, text: Text, vocabulary: Vocabulary, batch_size: int, validation: float, window: int
+        self,
+        text: Text,
+        vocabulary: Vocabulary,
+        batch_size: int,
+        validation: float,
+        window: int,
+        part: Part = WHOLE,
     ) -> None:
-        self.data, self.vocabulary = text, vocabulary
+        self.data, self.vocabulary, self.part = text, vocabulary, part
         train, self.held_out = split_text(text.ids(vocabulary), validation)
         if len(self.held_out) == 1:
             raise FastLSTMError(f"validation of {validation} holds out one character; hold out more, or 0")
-        self._streams = TextStreams(train, batch_size, window)
+        self._streams = TextStreams(train, batch_size, window, part)
+        self.streams = self._streams.mine
         self.steps_per_epoch = self._streams.windows
         self.held_out_characters = len(self.held_out)
 
@@ -86,13 +95,14 @@ def make_feed(
     characters: int | None = None,
     conditions: Sequence[Condition] | None = None,
     open_share: float = 0.0,
+    part: Part = WHOLE,
 ) -> Feed:
-    """The feed for data of either kind. A model's vocabulary and conditions are kept, and what they lack is an error.
+    """The feed of a part of data of either kind. A model's vocabulary and conditions are kept, and what they lack is an error.
 
     `characters` limits a new vocabulary, which only a text's can be; `window` is a text's, conditions and the share of
     them that is left open are those of names.
     """
     vocabulary = vocabulary or data.vocabulary(characters)
     if isinstance(data, Names):
-        return NameFeed(data, vocabulary, batch_size, validation, seed, conditions, open_share)
-    return TextFeed(data, vocabulary, batch_size, validation, window)
+        return NameFeed(data, vocabulary, batch_size, validation, seed, conditions, open_share, part)
+    return TextFeed(data, vocabulary, batch_size, validation, window, part)

@@ -44,6 +44,7 @@ class Plan(NamedTuple):
     start: np.ndarray
     bounds: np.ndarray
     shape: np.ndarray  # the batch's record, all but what `record` adds
+    places: np.ndarray | None = None  # of its positions in the batch that it is a part of
 
     def record(self, hidden: int, ids: np.ndarray | None, targets: np.ndarray | None = None) -> np.ndarray:
         """The batch's record for layers of `hidden` units, with ids and targets (N,) of its positions; not to be changed."""
@@ -76,9 +77,34 @@ def plan_of(start: np.ndarray, rows: int) -> Plan:
     steps, positions, bounds = len(start) - 1, int(start[-1]), group_bounds(rows)
     shape = np.zeros(1, BATCH)
     Row(shape).fill(
-        steps=steps, rows=rows, positions=positions, start=start, bounds=bounds, groups=len(bounds) - 1
+        steps=steps,
+        rows=rows,
+        positions=positions,
+        start=start,
+        bounds=bounds,
+        groups=len(bounds) - 1,
     )
     return Plan(steps, rows, positions, start, bounds, shape)
+
+
+class Share(NamedTuple):
+    """Which rows (b,) of a larger batch a batch has, in its order, and the first position of each step there (T + 1)."""
+
+    rows: np.ndarray
+    start: np.ndarray
+
+    @property
+    def whole(self) -> int:
+        """The larger batch's positions."""
+        return int(self.start[-1])
+
+    def plan(self, plan: Plan) -> Plan:
+        """A batch's plan with its positions' places in the larger one, which dropout goes by."""
+        every = self.start[: plan.steps, None] + self.rows
+        places = np.ascontiguousarray(every[plan.active()], np.int32)
+        shape = plan.shape.copy()
+        Row(shape).fill(places=places)
+        return plan._replace(shape=shape, places=places)
 
 
 class Place(NamedTuple):

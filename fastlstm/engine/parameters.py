@@ -18,7 +18,8 @@ from fastlstm.engine.memory import LINE, aligned
 class Parameters:
     """Named views of one flat buffer, in the order of `shapes`, zero at first.
 
-    Every array begins on a cache line; the gaps are zero and stay zero under every optimiser.
+    Every array begins on a cache line; the gaps are zero and stay zero under every optimiser. `spare` is one more line,
+    for what travels with the buffer where parts of it are summed; `whole` is both.
 
     >>> p = Parameters({"W": (2, 3), "b": (2,)}, "float64")
     >>> p["b"][:] = 1
@@ -33,7 +34,8 @@ class Parameters:
         for name, shape in self.shapes.items():
             self.offsets[name] = size
             size += -(-math.prod(shape) // step) * step
-        self.flat = aligned(size, dtype)
+        self.whole = aligned(size + step, dtype)
+        self.flat, self.spare = self.whole[:size], self.whole[size:]
         self._views = {
             name: self.flat[start : start + math.prod(self.shapes[name])].reshape(self.shapes[name])
             for name, start in self.offsets.items()

@@ -6,11 +6,12 @@ Letters: T time steps, B sequences in a batch, V characters, E embedding size, H
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm.engine.layout import Plan
+from fastlstm.engine.layout import Plan, Share
 from fastlstm.engine.parameters import Parameters
 from fastlstm.engine.positions import real_positions
 from fastlstm.errors import FastLSTMError
@@ -20,6 +21,8 @@ from fastlstm.network.program import Program
 
 BFLOAT16 = "bf16"
 """The precision whose operands are bfloat16, whose sums and everything else float32."""
+
+Exchange = Callable[[np.ndarray], None]  # adds to a buffer (n,), in place, what others have in theirs
 
 
 class Metrics(NamedTuple):
@@ -162,17 +165,27 @@ class Network:
         state: State | None = None,
         dropout_key: int | None = None,
         given: Any = None,
+        share: Share | None = None,
     ) -> tuple[Metrics, State]:
         """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given.
 
-        `dropout_key`, an integer that differs from step to step, switches dropout on.
+        `dropout_key`, an integer that differs from step to step, switches dropout on. With a `share` these are some rows
+        of a larger batch, and the loss and gradients their part of its.
         """
+        if share is not None and not len(share.rows):
+            self.gradients.flat[:] = 0
+            a = self.architecture
+            return Metrics(0.0, 0, 0), State(*(np.empty((a.layers, 0, a.hidden), a.dtype) for _ in "hc"))
         plan, (ids, targets) = self._real(lengths, ids, targets)
+        if share is not None and dropout_key is not None:
+            plan = share.plan(plan)
+        divisor = None if share is None else share.whole
         after = self._states(plan)
         self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads, backward=True,
                          dropout_key=dropout_key, went_on=state is not None,
-                         given=self._learned(plan, state, given))  # fmt: skip
-        return self._metrics(plan), after
+                         given=self._learned(plan, state, given), divisor=divisor)  # fmt: skip
+        mine = self._metrics(plan)
+        return mine._replace(loss=mine.loss * plan.positions / (divisor or plan.positions)), after
 
     def step(
         self,
@@ -186,16 +199,22 @@ class Network:
         final: bool = True,
         given: Any = None,
         divisor: int | None = None,
+        share: Share | None = None,
+        exchange: Exchange | None = None,
     ) -> tuple[Metrics, State | None]:
         """One training step: gradients, clipping, update at learning rate `rate`; without `final` no final state.
 
-        The gradients are those of the mean loss, or of the summed losses divided by `divisor`.
+        The gradients are those of the mean loss, or of the summed losses divided by `divisor`. With a `share` these are
+        some rows, or none, of a batch whose others are elsewhere, and `exchange` sums over all of them.
         Parameters and moments stay as they were if the loss or the norm is not finite.
         """
         if optimizer.parameters is not self.parameters:
             raise FastLSTMError(
                 "the optimizer was made for other parameters: make it with Optimizer(network.parameters)"
             )
+        if share is not None and exchange is not None:
+            mine, after = self.backward(ids, targets, lengths, state, dropout_key, given, share)
+            return self._update(mine, share.whole, optimizer, rate, exchange), after if final else None
         plan, (ids, targets) = self._real(lengths, ids, targets)
         after = self._states(plan) if final else None
         self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads, backward=True,
@@ -205,6 +224,18 @@ class Network:
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
         return metrics, after
+
+    def _update(
+        self, mine: Metrics, whole: int, optimizer: Optimizer, rate: float, exchange: Exchange
+    ) -> Metrics:
+        """Sum gradients, loss and hits over all shares of a batch, then clip and update as everybody does."""
+        sums = self.gradients.spare
+        sums[:2] = mine.loss, mine.correct
+        exchange(self.gradients.whole)
+        loss, norm = float(sums[0]), math.nan
+        if math.isfinite(loss):
+            norm = optimizer.update(self.gradients, rate, self.threads)
+        return Metrics(loss, round(float(sums[1])), whole, norm)
 
     def per_target(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the last `backward` or `step`: each target's loss (N,) and the gradients of its logits (N, V), step by step.

@@ -9,6 +9,7 @@ from fastlstm.data.feeds import Feed
 from fastlstm.training.building import make_network, make_optimizer
 from fastlstm.training.evaluation import evaluate_held_out
 from fastlstm.training.options import Options
+from fastlstm.training.ranks import ALONE, Ranks
 
 WARM_UP = 3  # steps that compile and fill caches, not counted
 TRIAL = 0.025  # of the time given is spent on timing
@@ -17,12 +18,12 @@ MARGIN = 0.98  # of what is left is planned for
 SCRAP = 0.02  # of all steps
 
 
-def total_steps(feed: Feed, options: Options) -> int:
-    """The number of updates that the options' steps, epochs or minutes come to."""
+def total_steps(feed: Feed, options: Options, ranks: Ranks = ALONE) -> int:
+    """The number of updates that the options' steps, epochs or minutes come to, on all ranks together."""
     return (
         options.steps
         or (options.epochs or 0) * feed.steps_per_epoch
-        or _steps_within(feed, options, options.minutes or 0.0)
+        or _steps_within(feed, options, options.minutes or 0.0, ranks)
     )
 
 
@@ -33,40 +34,42 @@ def dropout_key(options: Options, step: int) -> int | None:
     return (options.seed % 2**31 << 32) + step
 
 
-def _steps_within(feed: Feed, options: Options, minutes: float) -> int:
+def _steps_within(feed: Feed, options: Options, minutes: float, ranks: Ranks) -> int:
     """How many steps, with their validations, can be done in `minutes`, on a network that is thrown away.
 
-    The minutes begin after compilation and include the timing done here.
+    The minutes begin after compilation and include the timing done here; the slowest rank's count.
     """
-    network = make_network(options, feed.vocabulary, feed.conditions)
+    network = make_network(options, feed.vocabulary, feed.conditions, ranks.threads)
     optimizer = make_optimizer(options, network)
     batches = chain.from_iterable(feed.batches(epoch, 0) for epoch in count())
 
     def step() -> None:
         batch = next(batches)
         key = dropout_key(options, 0)
-        network.step(batch.ids, batch.targets, optimizer, 1e-6, batch.lengths, None, key, given=batch.given)
+        network.step(batch.ids, batch.targets, optimizer, 1e-6, batch.lengths, None, key, given=batch.given,
+                     share=batch.share, exchange=ranks.exchange)  # fmt: skip
+
+    def elapsed() -> float:
+        return ranks.slowest(perf_counter() - started)
 
     for _ in range(WARM_UP):
         step()
-    evaluate_held_out(network, feed, 1)
+    evaluate_held_out(network, feed, 1, ranks)
 
     started = perf_counter()
     trial = min(TRIAL * 60 * minutes, LONGEST_TRIAL)
     steps = 0
-    while perf_counter() - started < trial or steps < WARM_UP:
+    while elapsed() < trial or steps < WARM_UP:
         step()
         steps += 1
-    per_step = (perf_counter() - started) / steps
+    per_step = elapsed() / steps
 
-    part = evaluate_held_out(network, feed, max(1, int(trial / 2 / per_step)))
+    part = evaluate_held_out(network, feed, max(1, int(trial / 2 / per_step)), ranks)
     per_validation = 0.0
     if part is not None:
-        per_validation = (
-            (perf_counter() - started - per_step * steps) * feed.held_out_characters / part.characters
-        )
+        per_validation = (elapsed() - per_step * steps) * feed.held_out_characters / part.characters
 
-    left = 60 * minutes * MARGIN - (perf_counter() - started)
+    left = 60 * minutes * MARGIN - elapsed()
     interval = options.validate_every or feed.steps_per_epoch
     total = max(1, int((left - per_validation) / (per_step + per_validation / interval)))
     beyond = total % interval  # a few steps after a validation are not worth another one

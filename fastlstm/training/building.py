@@ -15,15 +15,23 @@ from fastlstm.training.options import Options
 from fastlstm.training.schedules import Schedule
 
 
-def make_network(options: Options, vocabulary: Vocabulary, conditions: Sequence[Condition] = ()) -> Network:
-    """A network of these options with its initial weights; a condition's value 0 is that it is not given."""
+def make_network(
+    options: Options,
+    vocabulary: Vocabulary,
+    conditions: Sequence[Condition] = (),
+    threads: int | None = None,
+) -> Network:
+    """A network of these options with its initial weights; a condition's value 0 is that it is not given.
+
+    `threads` are for those that the options leave open.
+    """
     sizes = {option.name for option in fields(Architecture)} - {"vocabulary", "conditions"}
     architecture = Architecture(
         vocabulary.size,
         conditions=tuple(1 + len(condition.values) for condition in conditions),
         **{name: getattr(options, name) for name in sizes},
     )
-    return Network(architecture, options.seed, options.threads, options.precision)
+    return Network(architecture, options.seed, options.threads or threads, options.precision)
 
 
 def make_optimizer(options: Options, network: Network) -> Optimizer:

@@ -14,6 +14,7 @@ from fastlstm.data.encoded import Ids
 from fastlstm.data.feeds import Feed, NameFeed
 from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics, Network
+from fastlstm.training.ranks import ALONE, Ranks
 
 # Evaluating a text: streams of at least so many characters, at most so many, in windows of so many steps.
 STREAM_CHARACTERS, MOST_STREAMS, WINDOW = 4096, 32, 128
@@ -50,49 +51,67 @@ class Tally:
         self.correct += metrics.correct
         self.count += metrics.count
 
+    def over(self, ranks: Ranks) -> Scores:
+        """The scores of all ranks' sums."""
+        loss, correct, count = ranks.sums(self.loss, self.correct, self.count)
+        return Tally(loss, int(correct), int(count)).scores
+
     @property
     def scores(self) -> Scores:
         count = max(self.count, 1)
         return Scores(self.loss / count, self.correct / count, self.count)
 
 
-def evaluate_names(network: Network, batches: NameBatches, most: int | None = None) -> Scores:
+def evaluate_names(
+    network: Network, batches: NameBatches, most: int | None = None, ranks: Ranks = ALONE
+) -> Scores:
     """The scores of names (of the first `most` batches), without dropout."""
     tally = Tally()
     for batch in islice(batches.ordered(), most):
-        tally.add(
-            network.evaluate(batch.ids, batch.targets, batch.lengths, final=False, given=batch.given)[0]
-        )
-    return tally.scores
+        if batch.ids.size:
+            tally.add(
+                network.evaluate(batch.ids, batch.targets, batch.lengths, final=False, given=batch.given)[0]
+            )
+    return tally.over(ranks)
 
 
-def evaluate_text(network: Network, ids: np.ndarray | Ids, most: int | None = None) -> Scores:
+def evaluate_text(
+    network: Network, ids: np.ndarray | Ids, most: int | None = None, ranks: Ranks = ALONE
+) -> Scores:
     """The scores of a text (of its first `most` windows), without dropout, the state carried through it.
 
     The text is cut into streams that run side by side. Each but the first starts from the state after the
-    last window of the one before, so that no stream begins without context.
+    last window of the one before, so that no stream begins without context. Of the streams, each rank runs its part.
     """
     B = min(max(len(ids) // STREAM_CHARACTERS, 1), MOST_STREAMS)
-    streams = TextStreams(ids, B, WINDOW)
-    state = network.initial_state(B)
-    if B > 1:
+    streams = TextStreams(ids, B, WINDOW, ranks.part)
+    first, end = streams.mine.start, streams.mine.stop
+    tally = Tally()
+    if first == end:
+        return tally.over(ranks)
+    state = network.initial_state(end - first)
+    begun = max(first, 1)  # the streams from this one on have one before them
+    if begun < end:
         length = (len(ids) - 1) // B
-        tails = np.ascontiguousarray(ids[: B * length].reshape(B, length)[:-1, -WINDOW:].T, np.int32)
+        before = ids[: B * length].reshape(B, length)[begun - 1 : end - 1, -WINDOW:]
+        tails = np.ascontiguousarray(before.T, np.int32)
         _, ends = network.evaluate(tails, tails)
         assert ends is not None
-        state = State(*(np.concatenate([a[:, :1], b], axis=1) for a, b in zip(state, ends, strict=True)))
-    tally = Tally()
+        fresh = begun - first
+        state = State(*(np.concatenate([a[:, :fresh], b], axis=1) for a, b in zip(state, ends, strict=True)))
     for index in range(streams.windows if most is None else min(most, streams.windows)):
         batch = streams.window(index)
         metrics, state = network.evaluate(batch.ids, batch.targets, None, state)
         tally.add(metrics)
-    return tally.scores
+    return tally.over(ranks)
 
 
-def evaluate_held_out(network: Network, feed: Feed, most: int | None = None) -> Scores | None:
-    """The scores of what a feed holds out, or of its first `most` batches; None if nothing is."""
+def evaluate_held_out(
+    network: Network, feed: Feed, most: int | None = None, ranks: Ranks = ALONE
+) -> Scores | None:
+    """The scores of what the ranks' feeds hold out, or of its first `most` batches; None if nothing is."""
     if not feed.held_out_characters:
         return None
     if isinstance(feed, NameFeed):
-        return evaluate_names(network, feed.held_out_batches, most)
-    return evaluate_text(network, feed.held_out, most)
+        return evaluate_names(network, feed.held_out_batches, most, ranks)
+    return evaluate_text(network, feed.held_out, most, ranks)

@@ -122,10 +122,10 @@ def claimed(out: str | os.PathLike[str] | None, source: str | None) -> Iterator[
         raise
 
 
-def ids_file(path: str | os.PathLike[str] | None, options: Options, folder: Path) -> Path:
-    """Where the ids of a text are kept if they are too large for memory: in the run's folder or in the cache."""
+def ids_file(path: str | os.PathLike[str] | None, options: Options, folder: Path) -> Path | None:
+    """Where the ids of a text are kept if they are too large for memory: in the cache or, where it is, the run's folder."""
     if options.cache is None or path is None:
-        return folder / IDS
+        return folder / IDS if folder.is_dir() else None
     which = blake2b(f"{os.path.abspath(path)} {options.encoding} {options.lowercase}".encode(), digest_size=4)
     try:
         os.makedirs(options.cache, exist_ok=True)

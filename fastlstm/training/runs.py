@@ -11,16 +11,18 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any
 
+import numpy as np
+
 from fastlstm import __version__
 from fastlstm.data.feeds import NameFeed
 from fastlstm.data.files import InUse, write_atomically
 from fastlstm.data.names import Names
 from fastlstm.data.novelty import NameIndex, write_index
-from fastlstm.data.opening import open_data
 from fastlstm.data.texts import Text
 from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
-from fastlstm.training.checkpoint import load_checkpoint
+from fastlstm.training.attendance import Attendance
+from fastlstm.training.checkpoint import checkpoint_of
 from fastlstm.training.folders import (
     CHECKPOINT,
     CONFIG,
@@ -35,18 +37,20 @@ from fastlstm.training.folders import (
     resuming,
     sweep,
 )
-from fastlstm.training.model_file import load_model, model_facts, save_arrays
+from fastlstm.training.model_file import load_arrays, load_model, model_facts, save_arrays
+from fastlstm.training.ranks import ALONE, Ranks
 from fastlstm.training.session import Diverged, Record, Session, train
 
 
-class Run:
+class Run(Attendance):
     """The folder of a session, locked until `close`; a context manager.
 
     `source` is the path of the data, None for the embedded names, "-" for data that cannot be read again.
     """
 
     def __init__(self, folder: Path, session: Session, source: str | None, held: IO[str]) -> None:
-        self.folder, self.session, self.source = folder, session, source
+        super().__init__(session, folder)
+        self.source = source
         self._lock = held
         self._best: tuple[Parameters, dict[str, Any]] | None = None
         self._saved, self._step = monotonic(), session.position.step  # when and where the last checkpoint was
@@ -72,31 +76,29 @@ class Run:
         given: Mapping[str, Any] | None = None,
         source: str | None = None,
         data: Names | Text | None = None,
-    ) -> Run:
+        ranks: Ranks = ALONE,
+    ) -> Attendance:
         """The run in a folder at its last checkpoint, with the options `given` changed where that can be.
 
         The data are read again from where they came, or from `source`, or are `data`. Raises FastLSTMError,
-        with nothing touched, if they are others than the run began with and for whatever else does not fit.
+        with nothing touched, if they are others than the run began with and for whatever else does not fit. Any
+        number of ranks may go on with it, of which the first alone needs the folder and returns a Run.
         """
         folder = Path(path)
-        if not (folder / CHECKPOINT).is_file():
-            raise FastLSTMError(f"{path} holds no {CHECKPOINT}; there is no run to go on with")
-        held = lock(folder)
+        taken = ranks.on_first(_taken, folder)
+        stored = ranks.tell(taken and taken[1:]) or ({}, {})
         try:
-            session, origin = _session(folder, given or {}, source, data)
+            session, origin = _session(folder, stored, given or {}, source, data, ranks)
+            if taken is None:
+                return Attendance(session, folder)
             sweep(folder)
-            run = cls(folder, session, origin, held)
+            run = cls(folder, session, origin, taken[0])
             run._furnish()
         except BaseException:
-            held.close()
+            if taken is not None:
+                taken[0].close()
             raise
         return run
-
-    def __enter__(self) -> Run:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -152,10 +154,10 @@ class Run:
                     if record.train is not None:
                         metrics.write(_row(record))
                         metrics.flush()
-                    if self._due(record):
+                    if self.session.ranks.ask("save", self._due(record)):
                         self._checkpoint_in_between()
                     yield record
-                    if stop():
+                    if self.session.ranks.ask("stop", stop()):
                         break
         except OSError as error:
             error.filename = error.filename or os.fspath(path)
@@ -171,9 +173,9 @@ class Run:
 
     def checkpoint(self) -> None:
         """Write the best model, if it is a newer one than on disk, and the state to go on from."""
-        self._write_model()
         session, facts = self.session, self._facts()
-        arrays, position = session.snapshot()
+        arrays, position = session.snapshot()  # first of all: the other ranks wait for it
+        self._write_model()
         data = {"source": self.source, "digest": session.feed.data.digest()}
         facts |= {**position, "data": data, "options": session.options.as_dict()}
         save_arrays(self.folder / CHECKPOINT, arrays, facts)
@@ -236,6 +238,18 @@ class Run:
         return monotonic() - self._saved > o.checkpoint_seconds
 
 
+def _taken(folder: Path) -> tuple[IO[str], dict[str, np.ndarray], dict[str, Any]]:
+    """The lock on a run that there is, and its checkpoint's arrays and facts."""
+    if not (folder / CHECKPOINT).is_file():
+        raise FastLSTMError(f"{folder} holds no {CHECKPOINT}; there is no run to go on with")
+    held = lock(folder)
+    try:
+        return held, *load_arrays(folder / CHECKPOINT)
+    except BaseException:
+        held.close()
+        raise
+
+
 def _absolute(source: str | None) -> str | None:
     return source if source in (None, "-") else os.path.abspath(source)
 
@@ -251,25 +265,27 @@ def _row(record: Record) -> str:
 
 def _session(
     folder: Path,
+    taken: tuple[dict[str, np.ndarray], dict[str, Any]],
     given: Mapping[str, Any],
     source: str | None,
     data: Names | Text | None,
+    ranks: Ranks,
 ) -> tuple[Session, str | None]:
     """The session of a run's checkpoint, and where its data come from."""
-    stored = load_checkpoint(folder / CHECKPOINT)
+    stored = checkpoint_of(folder / CHECKPOINT, *taken)
     options, origin = stored.options.changed(given), stored.source
     if data is None:
         if origin == "-" and source is None:
             raise FastLSTMError(f"the data of {folder} did not come from a file; give them again to go on")
         origin = origin if source is None else _absolute(source)
-        data = open_data(origin, keep=ids_file(origin, options, folder), **options.reading)
+        data = ranks.open(origin, keep=ids_file(origin, options, folder), **options.reading)
     if data.digest() != stored.digest:
         raise FastLSTMError(
             f"{data.source} is not what {folder} was trained on: changed since, or other data"
         )
     lengthened = (options.epochs, options.steps) != (stored.options.epochs, stored.options.steps)
     total, step = None if lengthened else stored.total, stored.position.step
-    session = Session(data, options, stored.model[1], total=total)
+    session = Session(data, options, stored.model[1], total=total, ranks=ranks)
     if session.total < step:
         raise FastLSTMError(f"{folder} has done {step:,} steps already, and {session.total:,} are asked for")
     session.restore(stored.path, stored.arrays, stored.position)

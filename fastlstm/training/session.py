@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm.data.feeds import make_feed
+from fastlstm.data.feeds import TextFeed, make_feed
 from fastlstm.data.given import Condition
 from fastlstm.data.names import Names
 from fastlstm.data.texts import Text
@@ -27,12 +27,13 @@ from fastlstm.training.building import make_network, make_optimizer, make_schedu
 from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out
 from fastlstm.training.model_file import check_arrays
 from fastlstm.training.options import Options
+from fastlstm.training.ranks import ALONE, Agreed, Ranks
 
 PARAMETERS = "parameters."  # how the names of a snapshot's parameters begin
 SMOOTHING = 0.02  # weight of the newest batch in the smoothed loss
 
 
-class Diverged(FastLSTMError):
+class Diverged(Agreed):
     """The loss or the gradients are no longer finite, or the loss has exploded."""
 
 
@@ -81,6 +82,7 @@ class Session:
     It can be sampled from while it trains: `network`, `vocabulary`, `kind` and `preprocessing` are a model's.
     What `options` leave open is filled in by the kind and the size of the data. A given `vocabulary`,
     `network` and its `conditions` are kept. `total` is the number of updates; without it the options decide.
+    Several `ranks` each have a session on their part of every batch, of which all that is said holds alike.
     """
 
     def __init__(
@@ -91,7 +93,9 @@ class Session:
         network: Network | None = None,
         total: int | None = None,
         conditions: Sequence[Condition] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
+        self.ranks = ranks
         self.options = o = options.resolve(data.kind, len(data))
         assert o.batch_size
         self.feed = make_feed(
@@ -104,17 +108,18 @@ class Session:
             o.characters,
             conditions,
             o.open_share,
+            ranks.part,
         )
         self.kind, self.vocabulary = data.kind, self.feed.vocabulary
         self.preprocessing: dict[str, Any] = {"lowercase": data.lowercase}
         if self.feed.conditions:
             self.preprocessing["given"] = [condition.as_dict() for condition in self.feed.conditions]
-        self.network = network or make_network(o, self.vocabulary, self.feed.conditions)
+        self.network = network or make_network(o, self.vocabulary, self.feed.conditions, ranks.threads)
         self.network.precision = o.precision or o.dtype
         self.optimizer = make_optimizer(o, self.network)
         self.position = Position()
         self.state: State | None = None
-        self.total = total or total_steps(self.feed, o)
+        self.total = total or total_steps(self.feed, o, ranks)
         self.schedule = make_schedule(o, self.feed.steps_per_epoch, self.total)
 
     @property
@@ -186,7 +191,8 @@ class Session:
         """`record` with the scores of what is held out. Raises Diverged if they are not finite."""
         p = self.position
         started = perf_counter()
-        scores = evaluate_held_out(self.network, self.feed)
+        self.ranks.compare_arrays(f"the parameters after step {p.step:,}", self.network.parameters.flat)
+        scores = evaluate_held_out(self.network, self.feed, None, self.ranks)
         if scores is not None and not math.isfinite(scores.loss):
             raise self.diverged(f"the validation loss became {scores.loss}", record.rate)
         best = scores is None or p.best is None or scores.loss < p.best.loss
@@ -200,12 +206,18 @@ class Session:
         return record._replace(validation=scores, best=best, seconds=p.seconds)
 
     def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The arrays and the JSON-able facts from which `restore` goes on; the arrays are views."""
+        """The arrays and the JSON-able facts from which `restore` goes on; the arrays are views.
+
+        All ranks call it at the same step; the first one's is whole.
+        """
         parts = {PARAMETERS: self.network.parameters}
         parts |= {f"{name}.": moments for name, moments in self.optimizer.moments.items()}
         arrays = {part + name: view for part, buffer in parts.items() for name, view in buffer.items()}
         if self.state is not None:
-            arrays |= {"state.h": self.state.h, "state.c": self.state.c}
+            arrays |= {
+                f"state.{name}": self.ranks.gather(array)
+                for name, array in zip("hc", self.state, strict=True)
+            }
         return arrays, {"position": asdict(self.position), "total_steps": self.total}
 
     def restore(self, path: Any, arrays: Mapping[str, np.ndarray], position: Position) -> None:
@@ -222,7 +234,11 @@ class Session:
         check_arrays(path, arrays, shapes, self.network.architecture.dtype)
         for name, view in mine.items():
             view[...] = arrays[name]
-        self.state = State(arrays["state.h"], arrays["state.c"]) if "state.h" in arrays else None
+        self.state = None
+        if isinstance(self.feed, TextFeed) and "state.h" in arrays:
+            self.state = State(
+                *(np.ascontiguousarray(arrays[f"state.{name}"][:, self.feed.streams]) for name in "hc")
+            )
         self.position = position
         self.optimizer.steps = position.step
 
@@ -258,6 +274,8 @@ def train(session: Session) -> Iterator[Record]:
                 s.dropout_key,
                 s.feed.carried,
                 batch.given,
+                share=batch.share,
+                exchange=s.ranks.exchange,
             )
             s.advance(metrics, state, rate)
             elapsed = perf_counter() - mark

@@ -50,6 +50,18 @@ def fill_names(flat, starts, sizes, picked, ids, targets, lengths):
 
 
 @kernel
+def deal(lengths, loads, owners):
+    """Deal rows (B,), the longest first, each to whoever has the fewest characters: loads (ranks,), zero at first."""
+    for b in range(len(lengths)):
+        least = 0
+        for rank in range(1, len(loads)):
+            if loads[rank] < loads[least]:
+                least = rank
+        owners[b] = least
+        loads[least] += lengths[b]
+
+
+@kernel
 def number_characters(points, table, codes, counts, known, numbers):
     """Number code points in the order of their first occurrence, of which `known` have had one; returns how many have now.
 

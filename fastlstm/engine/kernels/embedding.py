@@ -33,7 +33,9 @@ def gather(batch, layer, network, first, last, like):
             for k in range(size):
                 x[n * layer.x_row + k] = e[ids[n] * size + k]
         if network.embedding_keep:
-            drop(x, x, layer.x_row, position, rows, size, network.embedding_keep, network.embedding_key)
+            drop(
+                batch, x, x, layer.x_row, position, rows, size, network.embedding_keep, network.embedding_key
+            )
         inputs_as_operands(layer, position, rows, like)
 
 
@@ -56,7 +58,7 @@ def embedding_gradient(batch, layer, network, atom, like):
     for n in range(batch.positions):
         if first <= ids[n] < first + rows:
             if network.embedding_keep:
-                drop(dx, dx, layer.x_row, n, 1, size, network.embedding_keep, network.embedding_key)
+                drop(batch, dx, dx, layer.x_row, n, 1, size, network.embedding_keep, network.embedding_key)
             row, to = at(dx, n * layer.x_row), at(de, (ids[n] - first) * size)
             for k in range(size):
                 to[k] += row[k]

@@ -40,7 +40,7 @@ def drop_rows(batch, layer, target, source, operands, keep, first, last, like):
     """Dropout of a layer's outputs, which become operands too, or of their gradients (0), for the rows first..last."""
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
-        drop(target, source, layer.h_row, position, rows, layer.hidden, keep, layer.key)
+        drop(batch, target, source, layer.h_row, position, rows, layer.hidden, keep, layer.key)
         for n in range(position, position + rows if operands else position):
             place = at(operand(operands, like), n * layer.h_operand_row)
             as_operands(place, at(target, n * layer.h_row), layer.padded)

@@ -27,6 +27,7 @@ BATCH = record(
     "steps",
     "rows",
     "positions",
+    "places",  # int32 (N): each position's number in the batch that this one is a part of, 0: its own
     "start",  # int32 (T + 1): the first position of each step
     "ids",  # int32 (N)
     "targets",  # int32 (N)
