@@ -340,7 +340,7 @@ def test_interrupts_outside_of_training_are_one_line(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastlstm.data.opening.open_data", interrupted)
+    monkeypatch.setattr("fastlstm.training.ranks.open_data", interrupted)
     result = run("train", "x.csv", code=130)
     assert result.stderr.strip() == "fastlstm: interrupted"
 
