@@ -12,6 +12,7 @@ from networks import random_bits
 
 from fastlstm.engine.kernels import dropout, operands, product, tickets
 from fastlstm.engine.kernels.compile import kernel
+from fastlstm.engine.kernels.records import BATCH, Row
 from fastlstm.engine.layout import full_plan, group_bounds, ragged_plan
 from fastlstm.engine.simd.memory import pointer
 from fastlstm.engine.simd.target import target
@@ -165,18 +166,23 @@ def test_a_row_of_a_product_does_not_see_the_others(dtype: str) -> None:
 
 
 @kernel
-def run_drop(target_, source, row, position, rows, units, keep, key):
+def run_drop(batch, target_, source, row, position, rows, units, keep, key):
     to, of = pointer(target_.ctypes.data, target_), pointer(source.ctypes.data, source)
-    dropout.drop(to, of, row, position, rows, units, keep, key)
+    dropout.drop(batch[0], to, of, row, position, rows, units, keep, key)
 
 
 @DTYPES
 @pytest.mark.parametrize("probability", [0.001, 0.3, 0.999])
-def test_dropout_bits_equal_their_twin(probability: float, dtype: str) -> None:
+@pytest.mark.parametrize("dealt", [False, True])
+def test_dropout_bits_equal_their_twin(probability: float, dtype: str, dealt: bool) -> None:
+    """Rows that were dealt to this rank have the bits of their places in the whole batch."""
     key, keep = 0xDEADBEEF, dropout_threshold(probability)
     source, result = np.ones((9, 40), dtype), np.full((9, 40), 7, dtype)
-    run_drop(result, source, 40, 2, 5, 33, keep, key)
-    own = random_bits(np.arange(2, 7), key)
+    batch, places = np.zeros(1, BATCH), np.arange(0, 18, 2, dtype=np.int32)
+    if dealt:
+        Row(batch).fill(places=places)
+    run_drop(batch, result, source, 40, 2, 5, 33, keep, key)
+    own = random_bits((places.astype(int) if dealt else np.arange(9))[2:7], key)
     kept = random_bits(np.arange(33), own[:, None]) < keep
     np.testing.assert_allclose(result[2:7, :33], kept / (1 - probability), rtol=1e-6)
     assert (result[:2] == 7).all()

@@ -453,10 +453,10 @@ def test_a_key_without_dropout_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vocabulary": 0}, "vocabulary is 0; it must be at least 1"),
-        ({"hidden": 0}, "hidden is 0; it must be at least 1"),
-        ({"embedding": -1}, "embedding is -1; it must be at least 0"),
-        ({"layers": 0}, "layers is 0; it must be at least 1"),
+        ({"vocabulary": 0}, "vocabulary is 0; it must be from 1 to"),
+        ({"hidden": 0}, "hidden is 0; it must be from 1 to"),
+        ({"embedding": -1}, "embedding is -1; it must be from 0 to"),
+        ({"layers": 0}, "layers is 0; it must be from 1 to"),
         ({"dropout": 1.0}, "dropout is 1.0; it must be at least 0 and below 1"),
         ({"dropout": float("nan")}, "dropout is nan"),
         ({"embedding_dropout": -0.1}, "embedding_dropout is -0.1; it must be at least 0 and below 1"),

@@ -51,7 +51,7 @@ def test_version_is_the_same_everywhere() -> None:
 def test_extras_are_those_of_the_design() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    assert set(extras) == {"plot", "torch", "onnx", "bench", "test", "dev"}
+    assert set(extras) == {"plot", "torch", "onnx", "bench", "mpi", "test", "dev"}
     assert not [package for package in extras["test"] if re.match(r"torch|jax|onnx", package)]
 
 
