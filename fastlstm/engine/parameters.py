@@ -23,8 +23,8 @@ class Parameters:
 
     >>> p = Parameters({"W": (2, 3), "b": (2,)}, "float64")
     >>> p["b"][:] = 1
-    >>> p.flat.sum()
-    np.float64(2.0)
+    >>> float(p.flat.sum())
+    2.0
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: str | np.dtype) -> None:
