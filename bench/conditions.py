@@ -4,7 +4,7 @@
     python bench/conditions.py                                    the embedded names
     python bench/conditions.py NationalNames.csv --given Gender --given Year:10 --weight Count
 
-Three runs' worth of figures from the same split and steps: held-out loss without conditions, under the true values and
+From the same split and steps: held-out loss without conditions, under the true values and
 with all of them open; how often the most probable value of the first condition is the true one on held-out names, and
 how often logistic regression on character 1-4-grams with boundary marks finds it; and how often that regression calls
 drawn names by the value that they were drawn under, beside how often it is right on real ones.
@@ -12,17 +12,19 @@ drawn names by the value that they were drawn under, beside how often it is righ
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import click
 import numpy as np
 
+from fastlstm.data.batching import NameBatches
 from fastlstm.data.given import conditions_of
 from fastlstm.data.names import Names
 from fastlstm.data.opening import open_data
 from fastlstm.generation.classification import log_posterior
 from fastlstm.generation.sampling import generate
-from fastlstm.training.evaluation import evaluate_held_out
+from fastlstm.training.evaluation import evaluate_held_out, evaluate_names
 from fastlstm.training.options import Options
 from fastlstm.training.session import Session, train
 
@@ -34,6 +36,13 @@ def trained(data: Names, steps: int) -> Session:
         if record.validation:
             print(f"  step {record.step:,}: held out {record.validation.loss:.4f}", flush=True)
     return session
+
+
+def without_values(names: Names) -> Names:
+    """The same names, nothing given."""
+    plain = copy.copy(names)
+    plain.given = None
+    return plain
 
 
 def majority(names: Names, column: int) -> tuple[np.ndarray, np.ndarray]:
@@ -69,19 +78,25 @@ def regression(train_part: Names, weighted: bool) -> Any:
 @click.option("--steps", default=2616)
 @click.option("--drawn", default=5000)
 def main(path: str | None, given: tuple[str, ...], weight: str | None, steps: int, drawn: int) -> None:
+    """Names with and without conditions; needs scikit-learn."""
     data = open_data(path, kind="names", given=given, weight=weight)
     assert isinstance(data, Names)
     print(data.describe())
     print("without conditions")
-    plain = open_data(path, kind="names", given=given, weight=weight)
-    plain.given = None
+    plain = without_values(data)
     baseline = trained(plain, steps)
     without = evaluate_held_out(baseline.network, baseline.feed)
     print("with conditions")
     session = trained(data, steps)
     under = evaluate_held_out(session.network, session.feed)
     held_out = session.feed.held_out
-    print(f"held out: {without.loss:.4f} without, {under.loss:.4f} under the true values")
+    vocabulary, conditions = session.vocabulary, session.feed.conditions
+    open_ones = evaluate_names(
+        session.network, NameBatches(without_values(held_out), vocabulary, 256, conditions)
+    )
+    print(
+        f"held out: {without.loss:.4f} without, {under.loss:.4f} under the true values, {open_ones.loss:.4f} left open"
+    )
 
     truth, mass = majority(held_out, 0)
     condition = conditions_of(session)[0]

@@ -192,8 +192,7 @@ class CharLM:
 
     def start(self, batch: int = 1, given: Mapping[str, Any] | None = None) -> stream.StreamState:
         """A state of `batch` sequences that have seen nothing, under `given` conditions, to be fed with `step`."""
-        numbers = np.array([numbers_of(self.conditions, given or {})] * batch, np.int32)
-        return stream.start(self, batch, numbers)
+        return stream.start(self, batch, numbers_of(self.conditions, given or {}))
 
     def step(self, state: stream.StreamState, ids: Any) -> np.ndarray:
         """Feed one character's id to each sequence; returns the logits (B, V) of the next."""

@@ -293,3 +293,42 @@ def test_from_a_table_to_drawn_and_classified_on_the_command_line(tmp_path, monk
     assert Path("confusion.png").stat().st_size > 1000
     wrong = CliRunner().invoke(main, ["sample", "r", "--given", "Sex"], prog_name="fastlstm")
     assert (wrong.exit_code, wrong.stderr.count("\n")) == (2, 1)
+
+
+def test_one_name_that_cannot_be_read_hides_no_other(lm, tmp_path):
+    lm.save(tmp_path / "m.safetensors")
+    words = [
+        "eval",
+        str(tmp_path / "m.safetensors"),
+        "--name",
+        "xñ",
+        "--name",
+        names_known(lm),
+        "--by",
+        "Sex",
+    ]
+    done = CliRunner().invoke(main, words, prog_name="fastlstm")
+    assert done.exit_code == 3
+    assert "ñ" in done.stderr
+    assert done.stdout.startswith(names_known(lm) + "  ")
+
+
+def names_known(lm):
+    return "".join(lm.vocabulary.characters[:3])
+
+
+def test_a_value_without_weight_is_never_the_most_probable():
+    names = fl.Names(
+        ["anna", "otto", "bob"] * 5, weights=[1.0, 0.0, 2.0] * 5, given={"S": ["F", "N", "M"] * 5}
+    )
+    model = fl.CharLM(hidden=8, embedding=4, seed=0)
+    model.fit(names, steps=5, validation=0)
+    shares = model.classify(["otto"], "S")
+    assert shares[0, model.conditions[0].values.index("N")] == 0
+    assert shares.sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("batch", [0, -1, 2.5, "2"])
+def test_a_state_needs_a_whole_number_of_rows(lm, batch):
+    with pytest.raises(FastLSTMError, match="batch is"):
+        lm.start(batch)

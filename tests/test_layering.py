@@ -28,7 +28,7 @@ ORDER = {
     "charlm": "",
     "notebooks": "cell characters soliloquy zoo_a zoo_b walkthrough kaggle names_training names recipes",
     "benchmark": "shapes machine limits peers worker measure run report plot",
-    "commands": "streams fields progress cli together",
+    "commands": "streams pictures fields progress cli together",
 }
 ROOMS = list(ORDER)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 
 from fastlstm.commands.fields import PARTIAL, with_fields
+from fastlstm.commands.pictures import draw
 from fastlstm.commands.streams import utf8
 from fastlstm.errors import FastLSTMError, printable
 
@@ -67,20 +68,8 @@ def command(
 
     model = load_model(run)
     model.network.threads = threads
-    if names and by is not None:
-        _classify(model, names, by, form)
-        return
     if names:
-        found = _scored(model, names)
-        known = [row for row in found if row["logprob"] is not None]
-        lines = [
-            f"{printable(row['name'])}  log p {row['logprob']:.4f}, {row['bits_per_character']:.3f} bits a character"
-            for row in known
-        ]
-        if known:
-            _show(found, "\n".join(lines), form)
-        if len(known) < len(names):
-            raise SystemExit(PARTIAL if known else 1)
+        _judge(names, *(_scorer(model) if by is None else _classifier(model, by)), form)
         return
     if by is not None:
         from fastlstm.generation.classification import condition_called
@@ -112,32 +101,47 @@ def command(
     _show([facts], f"{sentence(scores)}, over {scores.characters:,} characters", form)
 
 
-def _scored(model: Any, names: Iterable[str]) -> list[dict[str, Any]]:
-    """The names with their scores, or with None and a word on standard error where the model cannot read one."""
-    from fastlstm.generation.scoring import score
+def _judge(names: Iterable[str], fields: Sequence[str], judge: Any, line: Any, form: str) -> None:
+    """Show what `judge` says of each name: its fields, and a line of text made of them.
 
-    found = []
+    One that the model cannot read has None in all of them, and a word on standard error; then the exit code is 3.
+    """
+    found: list[dict[str, Any]] = []
+    lines = []
     for name in names:
         try:
-            logprob, bits = score(model, [name])[0]
+            row = dict(zip(fields, judge(name), strict=True))
+            lines.append(f"{printable(name)}  {line(row)}")
         except FastLSTMError as error:
             click.echo(f"fastlstm: {error}", err=True)
-            logprob = bits = None
-        found.append({"name": name, "logprob": logprob, "bits_per_character": bits})
-    return found
+            row = dict.fromkeys(fields)
+        found.append({"name": name, **row})
+    if lines:
+        _show(found, "\n".join(lines), form)
+    if len(lines) < len(found):
+        raise SystemExit(PARTIAL if lines else 1)
 
 
-def _classify(model: Any, names: tuple[str, ...], by: str, form: str) -> None:
-    """How probable each value is for single names, the most probable first."""
+def _scorer(model: Any) -> tuple[Sequence[str], Any, Any]:
+    """For `_judge`: how probable a name is."""
+    from fastlstm.generation.scoring import Score, score
+
+    return (
+        Score._fields,
+        lambda name: score(model, [name])[0],
+        lambda row: f"log p {row['logprob']:.4f}, {row['bits_per_character']:.3f} bits a character",
+    )
+
+
+def _classifier(model: Any, by: str) -> tuple[Sequence[str], Any, Any]:
+    """For `_judge`: how probable each value is for a name, the most probable first in the line."""
     from fastlstm.generation.classification import classify, condition_called
 
-    values = condition_called(model, by).values
-    rows, lines = [], []
-    for name, shares in zip(names, classify(model, names, by), strict=True):
-        ranked = sorted(zip(values, shares.tolist(), strict=True), key=lambda pair: -pair[1])
-        rows.append({"name": name, **dict(zip(values, shares.tolist(), strict=True))})
-        lines.append(f"{name}  " + ", ".join(f"{value} {share:.1%}" for value, share in ranked[:SHOWN]))
-    _show(rows, "\n".join(lines), form)
+    def line(row: dict[str, float]) -> str:
+        ranked = sorted(row.items(), key=lambda pair: -pair[1])[:SHOWN]
+        return ", ".join(f"{printable(value, 40)} {share:.1%}" for value, share in ranked)
+
+    return condition_called(model, by).values, lambda name: classify(model, [name], by)[0].tolist(), line
 
 
 def _assess(model: Any, read: Any, by: str, form: str, picture: str | None) -> None:
@@ -146,11 +150,7 @@ def _assess(model: Any, read: Any, by: str, form: str, picture: str | None) -> N
 
     found = classification.assess(model, read, by)
     if picture:
-        try:
-            classification.picture(found, picture)
-            click.echo(f"picture: {picture}", err=True)
-        except ImportError:
-            click.echo("no picture: pip install 'fastlstm[plot]' brings matplotlib", err=True)
+        draw(classification.picture, found, picture)
     facts = {"accuracy": found.accuracy, "log_loss": found.log_loss}
     if form == "json":
         facts |= {"values": found.values, "confusion": found.confusion.tolist()}

@@ -6,13 +6,13 @@ import csv
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from fastlstm.commands.fields import PARTIAL
+from fastlstm.commands.pictures import draw
 from fastlstm.commands.streams import utf8
 from fastlstm.errors import FastLSTMError
 
@@ -99,7 +99,7 @@ def command(
     controls.setdefault("n", 20 if model.kind == "names" else 1)
     out = utf8(sys.stdout)
     controls["given"] = parse_given(model, controls.get("given", ()))
-    combinations = len(given_by(model, controls["given"]))
+    combinations = given_by(model, controls["given"])
     if beam:
         entries = _most_probable(model, controls)
     else:
@@ -107,17 +107,17 @@ def command(
         if (
             model.kind == "text"
             and form == "text"
-            and controls["n"] * combinations == 1
+            and controls["n"] * len(combinations) == 1
             and "prefixes" not in controls
         ):
             _stream(model, controls, out)
             return
         entries = _drawn(model, controls, scores)
-    wanted = controls["n"] * len(controls.get("prefixes", "1")) * combinations
+    wanted = controls["n"] * len(controls.get("prefixes", "1")) * len(combinations)
     if report:
         count = _report(run, [name for name, _, _ in entries], form, picture, out)
     else:
-        fields = [model.kind.removesuffix("s"), *given_by(model, controls["given"])[0]]
+        fields = [model.kind.removesuffix("s"), *combinations[0]]
         count = _write(entries, fields, form, scores, out)
     out.flush()
     if count < wanted:
@@ -249,9 +249,6 @@ def _report(run: str, names: list[str], form: str, picture: str | None, out: IO[
         out.write(report.table(facts) + "\n")
     folder = Path(run)
     file = picture or (folder / "report.png" if folder.is_dir() else None)
-    if file and find_spec("matplotlib"):
-        report.picture(facts, file)
-        click.echo(f"picture: {file}", err=True)
-    elif file:
-        click.echo("no picture: pip install 'fastlstm[plot]' brings matplotlib", err=True)
+    if file:
+        draw(report.picture, facts, file)
     return len(names)

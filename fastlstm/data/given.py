@@ -100,11 +100,12 @@ class Given(NamedTuple):
         titles = [condition.title for condition in conditions]
         numbers = np.zeros((len(self.numbers), len(titles)), np.int32)
         for column, own in enumerate(self.conditions):
-            theirs = conditions[place_of(titles, own.title)]
+            place = place_of(titles, own.title)
+            theirs = conditions[place]
             used = np.unique(self.numbers[:, column])
             table = np.zeros(len(own.values) + 1, np.int32)
             table[used] = [theirs.number(own.values[number - 1]) if number else OPEN for number in used]
-            numbers[:, place_of(titles, own.title)] = table[self.numbers[:, column]]
+            numbers[:, place] = table[self.numbers[:, column]]
         return numbers
 
     def describe(self) -> str:
@@ -139,18 +140,16 @@ class Column:
         self, kept: np.ndarray, weights: np.ndarray | None, notes: list[str]
     ) -> tuple[Condition, np.ndarray]:
         """The condition, and the number of each row's value (N,), of the rows `kept`; remarks go to `notes`."""
-        rows = np.frombuffer(self.rows, np.int32)[kept] if len(self.rows) else np.zeros(0, np.int32)
-        labels = list(self._labels)
+        rows, labels = np.asarray(self.rows, np.int32)[kept], self._labels
         counts = np.bincount(rows, minlength=len(labels))
-        named = np.array([bool(label) for label in labels], bool)
+        named = np.array(list(map(bool, labels)), bool)
         rare = named & (counts < RARE) if (counts[named] > 0).sum() > MANY else np.zeros(len(labels), bool)
         if rare.any():
             notes.append(
                 f"{counted(int(rare.sum()), 'value')} of {quoted(self.title)} in fewer than {RARE} rows each are one, "
                 f"{quoted(OTHER)}"
             )
-        order = {text: place for place, text in enumerate(labels)}
-        own = [label for label in labels if label and counts[order[label]] and not rare[order[label]]]
+        own = [label for label, place in labels.items() if label and counts[place] and not rare[place]]
         if not own and (rare.any() or not len(rows)):
             raise FastLSTMError(
                 f"the values of {quoted(self.title)} hardly ever occur twice: there is nothing to learn from them"
@@ -161,14 +160,14 @@ class Column:
                 f"({self.title}:10)"
             )
         values = sorted(own, key=_natural)
-        blank = int(counts[order[""]]) if "" in order else 0
+        blank = "" in labels and counts[labels[""]] > 0
         values += [
             extra for extra, there in ((OTHER, rare.any()), (UNKNOWN, blank)) if there and extra not in values
         ]
         places = {value: number for number, value in enumerate(values, 1)}
         numbers = np.array(
-            [places[UNKNOWN] if not label and blank else places[OTHER] if rare[i] else places.get(label, OPEN)
-             for i, label in enumerate(labels)], np.int32,
+            [places[UNKNOWN] if not label and blank else places[OTHER] if rare[place] else places.get(label, OPEN)
+             for label, place in labels.items()], np.int32,
         )[rows]  # fmt: skip
         mass = np.bincount(numbers, weights, len(values) + 1)[1:]
         return Condition(self.title, tuple(values), tuple(mass.tolist()), self.width), numbers
@@ -243,7 +242,8 @@ def numbers_of(conditions: Sequence[Condition], given: Mapping[str, Any]) -> lis
     titles = [condition.title for condition in conditions]
     numbers = [OPEN] * len(titles)
     for title, value in given.items():
-        numbers[place_of(titles, title)] = conditions[place_of(titles, title)].number(value)
+        place = place_of(titles, title)
+        numbers[place] = conditions[place].number(value)
     return numbers
 
 

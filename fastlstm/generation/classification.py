@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm.data.files import replacing
-from fastlstm.data.given import OPEN, Condition, conditions_of, place_of
+from fastlstm.data.given import Condition, conditions_of, place_of
 from fastlstm.data.names import Names
-from fastlstm.errors import FastLSTMError, quoted
-from fastlstm.generation.scoring import log_softmax, score
+from fastlstm.errors import FastLSTMError, printable, quoted
+from fastlstm.generation.scoring import score
 
 
 class Assessment(NamedTuple):
@@ -41,8 +40,9 @@ def log_posterior(model: Any, names: Sequence[str], title: str, prepared: bool =
     joint = np.empty((len(names), len(condition.values)))
     for v, (value, count) in enumerate(zip(condition.values, condition.counts, strict=True)):
         scores = score(model, names, prepared, given={condition.title: value})
-        joint[:, v] = [s.logprob + math.log(count) for s in scores]
-    return log_softmax(joint)
+        joint[:, v] = [s.logprob for s in scores]
+        joint[:, v] += math.log(count) if count else -math.inf
+    return joint - np.logaddexp.reduce(joint, axis=1, keepdims=True)
 
 
 def classify(model: Any, names: Sequence[str], title: str) -> np.ndarray:
@@ -55,23 +55,17 @@ def assess(model: Any, names: Names, title: str) -> Assessment:
 
     Raises FastLSTMError where the names' values are not given or are none of the model's.
     """
-    condition = condition_called(model, title)
-    own = [
-        place
-        for place, c in enumerate(names.given.conditions if names.given else ())
-        if c.title == condition.title
-    ]
-    if names.given is None or not own:
+    conditions = conditions_of(model)
+    place = place_of([condition.title for condition in conditions], title)
+    condition = conditions[place]
+    own = names.given.conditions if names.given else ()
+    if names.given is None or condition.title.casefold() not in (c.title.casefold() for c in own):
         raise FastLSTMError(
             f"{names.source}: the names come without {quoted(condition.title)}, which they are judged by"
         )
-    truth = names.given.under(conditions_of(model))[
-        :, place_of([c.title for c in conditions_of(model)], title)
-    ]
-    known = truth != OPEN
-    posterior = log_posterior(model, names.distinct, title, prepared=True)[names.rows[known]]
-    true = truth[known] - 1
-    weights = np.ones(len(true)) if names.weights is None else names.weights[known]
+    true = names.given.under(conditions)[:, place] - 1
+    posterior = log_posterior(model, names.distinct, title, prepared=True)[names.rows]
+    weights = np.ones(len(true)) if names.weights is None else names.weights
     guessed, confusion = posterior.argmax(1), np.zeros((len(condition.values), len(condition.values)))
     np.add.at(confusion, (true, guessed), weights)
     losses = -posterior[np.arange(len(true)), true]
@@ -85,36 +79,30 @@ def assess(model: Any, names: Names, title: str) -> Assessment:
 
 def table(found: Assessment) -> str:
     """The accuracy, the loss, and the confusion table in lines; rows are the true values."""
-    width = max(
-        8, *(len(value) for value in found.values), *(len(f"{count:,.0f}") for count in found.confusion.flat)
-    )
+    values = [printable(value, 40) for value in found.values]
+    width = max(8, *map(len, values), *(len(f"{count:,.0f}") for count in found.confusion.flat))
     lines = [f"accuracy {found.accuracy:.1%}, log-loss {found.log_loss:.4f} nats a name", ""]
-    lines.append(" " * (width + 2) + "  ".join(f"{value:>{width}}" for value in found.values))
-    for value, row in zip(found.values, found.confusion, strict=True):
+    lines.append(" " * (width + 2) + "  ".join(f"{value:>{width}}" for value in values))
+    for value, row in zip(values, found.confusion, strict=True):
         lines.append(f"{value:>{width}}  " + "  ".join(f"{count:>{width},.0f}" for count in row))
     return "\n".join(lines)
 
 
 def picture(found: Assessment, path: str | os.PathLike[str]) -> None:
-    """Draw the confusion table, each row as shares of its true value. Needs matplotlib."""
-    from matplotlib.figure import Figure
+    """Draw the confusion table, each row as shares of its true value; needs matplotlib."""
+    from fastlstm.training import plots
 
     shares = found.confusion / np.maximum(found.confusion.sum(1, keepdims=True), 1e-300)
-    size = 2.5 + 0.45 * len(found.values)
-    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(found.values))
-    axes.set_xticks(places, found.values, rotation=45 if len(found.values) > 4 else 0)
-    axes.set_yticks(places, found.values)
-    axes.set_xlabel("most probable")
-    axes.set_ylabel("true")
-    axes.set_title(f"accuracy {found.accuracy:.1%}", fontsize=10)
-    if len(found.values) <= 12:
-        for y in places:
-            for x in places:
-                ink = "white" if shares[y, x] > 0.6 else "black"
-                axes.text(x, y, f"{shares[y, x]:.0%}", ha="center", va="center", color=ink, fontsize=9)
-    figure.colorbar(image, shrink=0.8, label="share of the true value's names")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    size, places = 2.5 + 0.45 * len(found.values), range(len(found.values))
+    with plots.picture(path, 1, size + 0.8, size) as (axes,):
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(places, found.values, rotation=45 if len(places) > 4 else 0)
+        axes.set_yticks(places, found.values)
+        axes.set(xlabel="most probable", ylabel="true")
+        axes.set_title(f"accuracy {found.accuracy:.1%}", fontsize=10)
+        if len(places) <= 12:
+            for y in places:
+                for x in places:
+                    ink = "white" if shares[y, x] > 0.6 else "black"
+                    axes.text(x, y, f"{shares[y, x]:.0%}", ha="center", va="center", color=ink, fontsize=9)
+        axes.figure.colorbar(image, shrink=0.8, label="share of the true value's names")

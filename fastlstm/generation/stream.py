@@ -147,18 +147,18 @@ class StreamState:
         return logits
 
 
-def start(model: Any, batch: int = 1, given: np.ndarray | None = None) -> StreamState:
+def start(model: Any, batch: int = 1, given: np.ndarray | Sequence[int] = ()) -> StreamState:
     """A state of `batch` sequences that have seen nothing, under a copy of the model's present weights.
 
-    `given` (B, columns) has the numbers of their conditions' values, by default 0: open. A names model expects the
-    boundary mark, id 0, as a name's first character.
+    `given`, (B, columns) or (columns,) for all of them, has the numbers of their conditions' values; without it all are 0:
+    open. A names model expects the boundary mark, id 0, as a name's first character.
     """
     if not isinstance(batch, int | np.integer) or batch < 1:
         raise FastLSTMError(f"batch is {quoted(batch)}: give a whole number of at least 1")
     frozen = freeze(model.network)
-    if given is None:
-        given = np.zeros((int(batch), len(frozen.architecture.conditions)), np.int32)
-    state = StreamState(frozen, given)
+    columns = len(frozen.architecture.conditions)
+    numbers = np.asarray(given if len(given) else [0] * columns, np.int32)
+    state = StreamState(frozen, np.broadcast_to(numbers, (int(batch), columns)))
     state.reset()
     return state
 
@@ -171,9 +171,7 @@ def step(state: StreamState, ids: Sequence[int] | np.ndarray) -> np.ndarray:
     return state.read(x.astype(np.int64).reshape(1, -1))
 
 
-def begin(
-    model: Any, sequences: Sequence[np.ndarray], given: np.ndarray | None = None
-) -> tuple[StreamState, np.ndarray]:
+def begin(model: Any, sequences: Sequence[np.ndarray], given: np.ndarray) -> tuple[StreamState, np.ndarray]:
     """The state and the logits (B, V) after each of B id sequences of any length, none of them empty.
 
     `given` (B, columns) as in `start`.
@@ -181,7 +179,7 @@ def begin(
     sizes = np.array([len(ids) for ids in sequences])
     # The longest first, so that the rows still read at a step are the first ones.
     order = np.argsort(-sizes, kind="stable")
-    state = start(model, len(sequences), None if given is None else given[order])
+    state = start(model, len(sequences), given[order])
     logits = np.empty(0)
     for t in range(0, sizes.max(), STEPS):
         ids = np.zeros((min(STEPS, sizes.max() - t), len(sizes)), np.int64)

@@ -11,7 +11,7 @@ import numpy as np
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
-from fastlstm.training.model_file import fitting, load_arrays
+from fastlstm.training.model_file import fitting
 from fastlstm.training.options import Options
 from fastlstm.training.session import PARAMETERS, Position
 from fastlstm.training.stored import checked, fields_of, scores_of, section
@@ -28,11 +28,6 @@ class Checkpoint(NamedTuple):
     source: str | None  # where they came from: a path, None for the embedded names, "-" for nowhere
     total: int  # steps
     position: Position
-
-
-def load_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in a file; FastLSTMError says what is wrong with it."""
-    return checkpoint_of(path, *load_arrays(path))
 
 
 def checkpoint_of(path: Path, arrays: dict[str, np.ndarray], facts: Mapping[str, Any]) -> Checkpoint:

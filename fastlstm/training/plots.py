@@ -44,7 +44,7 @@ def read_metrics(folder: str | os.PathLike[str]) -> dict[str, list[float | None]
 
 
 @contextmanager
-def picture(out: str | os.PathLike[str], panels: int, width: float) -> Iterator[list[Any]]:
+def picture(out: str | os.PathLike[str], panels: int, width: float, height: float = 4) -> Iterator[list[Any]]:
     """The axes of so many panels side by side, to draw into; then the picture is written to `out`.
 
     The format follows the file's ending (png, pdf, svg).
@@ -54,7 +54,7 @@ def picture(out: str | os.PathLike[str], panels: int, width: float) -> Iterator[
         from matplotlib.figure import Figure
     except ImportError:
         raise FastLSTMError("pictures need matplotlib: pip install 'fastlstm[plot]'") from None
-    figure = Figure(figsize=(width, 4), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     yield list(figure.subplots(1, panels, squeeze=False)[0])
     ending = Path(out).suffix.lstrip(".").lower() or "png"

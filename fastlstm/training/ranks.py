@@ -21,7 +21,7 @@ from fastlstm.data.names import Names
 from fastlstm.data.opening import open_data
 from fastlstm.data.texts import Text
 from fastlstm.engine.workers import available_cores, thread_count
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, counted
 from fastlstm.training.launchers import launched
 
 Result = TypeVar("Result")
@@ -70,9 +70,8 @@ class Ranks:
 
     def describe(self) -> str:
         """The facts in a line: ranks, machines, threads."""
-        threads = thread_count(self.threads)
-        machines = f"{self.machines} machine" + "s" * (self.machines > 1)
-        return f"{self.part.of} ranks on {machines}, {threads} thread{'s' * (threads > 1)} each unless --threads says otherwise"
+        machines, threads = counted(self.machines, "machine"), counted(thread_count(self.threads), "thread")
+        return f"{self.part.of} ranks on {machines}, {threads} each unless --threads says otherwise"
 
     def _sum(self, buffer: np.ndarray) -> None:
         """The one exchange of a step: gradients, what lies behind them and, as the last numbers, everybody's wishes."""

@@ -34,7 +34,6 @@ from fastlstm.engine.simd.vector import (
 # a, its row and depth strides; b, its depth and panel strides; c, its row stride; depth; whether to start from c;
 # and, where the last vector is cut, how many of its lanes are real.
 PARAMETERS = "piipiipiiii"
-UNCUT = 0
 
 
 class Sums:
