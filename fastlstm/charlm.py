@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +24,15 @@ from fastlstm.network.model import Network
 from fastlstm.training.attendance import Attendance
 from fastlstm.training.defaults import LENGTHS
 from fastlstm.training.evaluation import Scores, evaluate_names, evaluate_text
+from fastlstm.training.history import History
 from fastlstm.training.model_file import load_model, save_model
 from fastlstm.training.options import Options
 from fastlstm.training.ranks import Ranks
 from fastlstm.training.runs import Run
 from fastlstm.training.session import Record, Session, train
+from fastlstm.training.starting import begin, keywords
 
 EVALUATION_BATCH = 256
-
-
-@dataclass
-class History:
-    """What a training run went through: its records with scores, and where it was best."""
-
-    records: list[Record]
-    steps: int
-    best_step: int
-    best: Scores | None  # of what was held out
-
-    def curves(self) -> dict[str, list[float | None]]:
-        """The columns `epoch`, `train_loss` and `validation_loss`, as in a run's metrics.csv."""
-        scores = [(record.epoch, record.train, record.validation) for record in self.records]
-        return {
-            "epoch": [epoch for epoch, _, _ in scores],
-            "train_loss": [train and train.loss for _, train, _ in scores],
-            "validation_loss": [validation and validation.loss for _, _, validation in scores],
-        }
 
 
 class CharLM:
@@ -104,12 +86,16 @@ class CharLM:
         The options are those of the constructor: epochs, steps or minutes; batch_size, lr, validation, …;
         given here they win. `on_record` sees the `Record` of every step. `out` names a folder for a run such
         as `fastlstm train` makes. `comm` is an mpi4py communicator, all of whose ranks call this with the same
-        arguments; the first writes the run. A model that has been fitted or loaded goes on from its weights and keeps
-        its vocabulary and sizes. It ends with the weights that were best on what was held out; after an error
-        or Ctrl-C it has the last ones. Raises FastLSTMError for unusable data and for a loss that diverges.
+        arguments; the first writes the run. It ends with the weights that were best on what was held out; after an error
+        or Ctrl-C it has the last ones.
+
+        A model that has been fitted or loaded goes on from its weights, as `fastlstm train --from` does: sizes are the
+        model's, characters and conditions that the data have and it lacks are added, which the history's `notes` say, and
+        the learning rate is lower by default. Raises FastLSTMError for unusable data, for what contradicts the model and
+        for a loss that diverges.
         """
         ranks = Ranks(comm)
-        session = self._session(data, options, ranks)
+        session, notes = self._session(data, options, ranks)
         self.kind, self.preprocessing = session.kind, session.preprocessing
         self._network, self._vocabulary = session.network, session.vocabulary
         feed = session.feed
@@ -133,37 +119,32 @@ class CharLM:
         if best is not None:
             session.network.parameters.flat[:] = best
         p = session.position
-        return History(records, p.step, p.best_step, p.best)
+        return History(records, p.step, p.best_step, p.best, notes)
 
     def _session(
         self, data: Names | Text | str | Iterable[str], given: dict[str, Any], ranks: Ranks
-    ) -> Session:
-        """A new session on `data`, with the present network if there is one."""
-        if self._network is not None:
-            sizes = self._network.architecture.as_dict()
-            del sizes["vocabulary"]
-            sizes.pop("conditions", None)
-            for name, value in given.items():
-                if sizes.get(name, value) != value:
-                    raise FastLSTMError(f"{name} is {sizes[name]} in this model and cannot become {value}")
-            given = {**given, **sizes}
+    ) -> tuple[Session, tuple[str, ...]]:
+        """A new session on `data`, with the present network if there is one, and what they brought that it lacked."""
         before = self._options
         if not given.keys().isdisjoint(LENGTHS):
             before = {name: value for name, value in before.items() if name not in LENGTHS}
-        options = Options.of({**before, **given})
+        merged = {**before, **given}
+        if self._network is not None:
+            merged = {**before, **keywords(self, given, "this model")}
+        options = Options.of(merged)
         for name, value in options.reading.items():
             if name not in ("kind", "lowercase") and value != getattr(Options, name):
                 raise FastLSTMError(
                     f"{name} says how a file is read: give it to fl.read_names or fl.read_text"
                 )
-        read = as_data(data, self.preprocessing.get("lowercase", options.lowercase))
+        read = as_data(data, options.lowercase)
         if read.kind != (self.kind or options.kind or read.kind):
             raise FastLSTMError(
                 f"this model is one of {self.kind or options.kind} and cannot go on with {read.kind}"
             )
         ranks.compare("the data", read.digest())
-        conditions = None if self._network is None else conditions_of(self)
-        return Session(read, options, self._vocabulary, self._network, conditions=conditions, ranks=ranks)
+        start = None if self._network is None else begin(self, read, options)
+        return Session(read, options, start, ranks=ranks), start.notes if start else ()
 
     def evaluate(self, data: Names | Text | str | Iterable[str]) -> Scores:
         """The loss (nats a character), perplexity, accuracy and bits_per_character of data of its kind.
@@ -212,7 +193,7 @@ class CharLM:
         """
         if with_index and self.index is None:
             raise FastLSTMError("with_index needs the training names, and this model came without its index")
-        metrics = history.curves() if history else None
+        metrics = history.to_dict() if history else None
         return build(self, title, metrics, self.index if with_index else None, half)
 
     def save(self, path: str | os.PathLike[str]) -> None:

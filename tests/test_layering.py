@@ -18,11 +18,11 @@ LONGEST = 300  # lines
 ORDER = {
     "errors": "",
     "engine": "memory signals compiled simd kernels cores workers parameters arena layout sequence positions",
-    "network": "limits reference architecture lstm optim program model",
-    "data": "files encodings reading given dialects tables columns vocabulary encoded lists names embedded texts opening novelty"
-    " batching feeds",
+    "network": "limits reference architecture lstm optim program model growing",
+    "data": "files encodings reading given gathering dialects tables columns vocabulary encoded lists names embedded texts"
+    " opening novelty batching feeds",
     "training": "schedules defaults values options folders launchers ranks building evaluation budget stored"
-    " model_file session attendance checkpoint plots runs",
+    " model_file starting session attendance checkpoint plots history runs",
     "generation": "stream request drawing sampling scoring classification report",
     "interop": "weights gate autograd torch keras onnx page",
     "charlm": "",

@@ -22,6 +22,7 @@ from fastlstm.training.building import make_network, make_optimizer
 from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out, evaluate_names, evaluate_text
 from fastlstm.training.options import Options
 from fastlstm.training.session import Diverged, Session, train
+from fastlstm.training.starting import Start
 
 
 def naive(session):
@@ -262,7 +263,7 @@ def test_data_of_every_python_kind():
 def test_a_kept_vocabulary_refuses_what_it_lacks():
     s = session()
     with pytest.raises(FastLSTMError, match="'q'"):
-        Session(Names(["qa", "anna"]), s.options, s.vocabulary)
+        Session(Names(["qa", "anna"]), s.options, Start(s.vocabulary, ()))
 
 
 def test_options_that_do_not_fit_the_kind_are_refused(tmp_path):

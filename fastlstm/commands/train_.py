@@ -19,8 +19,14 @@ BROKEN_PIPE = 13  # SIGPIPE, which not every system has
 @click.argument("data", required=False, metavar="[DATA]")
 @with_fields(SECTIONS)
 @click.option("--out", metavar="DIR", help="Folder for the run.  [runs/<data>-<n>]")
+@click.option(
+    "--from",
+    "start",
+    metavar="RUN",
+    help="Begin with the weights of a model: a run's folder or a model file.",
+)
 @click.option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint, to the same end.")
-def command(data: str | None, out: str | None, resume: str | None, **given: Any) -> None:
+def command(data: str | None, out: str | None, start: str | None, resume: str | None, **given: Any) -> None:
     """Train a model on names or text: DATA, or the US first names that come with fastlstm.
 
     \b
@@ -28,21 +34,22 @@ def command(data: str | None, out: str | None, resume: str | None, **given: Any)
     fastlstm train names.csv --column Name            a column of a table
     fastlstm train names.txt --as names               a name a line
     fastlstm train shakespeare.txt --minutes 3        a text, in three minutes
-    fastlstm train --resume runs/shakespeare-1        after an interruption
+    fastlstm train cities.csv --from runs/names-1     a new run, with the weights of a model
+    fastlstm train --resume runs/shakespeare-1        the same run, after an interruption
 
     .csv and .tsv files (also .gz) are names, others text; - is standard input. The defaults suit most data;
     with --minutes the network and its schedule suit the time there is. Ctrl-C saves a checkpoint and says how
-    to go on. The best model on what is held out is kept.
+    to go on. The best model on what is held out is kept. With --from, sizes, vocabulary and conditions are the
+    model's; characters and conditions that DATA have and it lacks are added, and the rate is lower.
     """
     given = {name: value for name, value in given.items() if value is not None}
     try:
-        options = Options(**given)
+        Options(**given)
     except FastLSTMError as error:
         raise click.UsageError(str(error)) from None
-    if resume is not None and out is not None:
-        raise click.UsageError(
-            "--out names a new run's folder and --resume goes on in the old one; choose one"
-        )
+    for other, value in (("--out names a new run's folder", out), ("--from begins a new run", start)):
+        if resume is not None and value is not None:
+            raise click.UsageError(f"{other}, and --resume goes on in the old one to its end; choose one")
     from fastlstm.commands.together import together
     from fastlstm.training.runs import Run
 
@@ -52,23 +59,26 @@ def command(data: str | None, out: str | None, resume: str | None, **given: Any)
             position = run.session.position
             click.echo(f"going on with {run.folder} at step {position.step:,} of {run.session.total:,}")
         else:
-            run = _new_run(data, options, out, ranks)
+            run = _new_run(data, given, out, start, ranks)
         if ranks.part.of > 1:
             click.echo(ranks.describe())
         with run:
             _follow(run)
 
 
-def _new_run(data: str | None, options: Options, out: str | None, ranks: Any) -> Any:
+def _new_run(data: str | None, given: dict[str, Any], out: str | None, start: str | None, ranks: Any) -> Any:
     """Read the data, say what they are and what will be trained, and make the run."""
     from fastlstm.training.attendance import Attendance
     from fastlstm.training.folders import claimed, ids_file
     from fastlstm.training.runs import Run
     from fastlstm.training.session import Session
+    from fastlstm.training.starting import begin, keywords, read_model
 
     with ExitStack() as begun:
         place = ranks.on_first(begun.enter_context, claimed(out, data))
         folder = ranks.tell(place and place.folder)
+        model = None if start is None else read_model(start, ranks)
+        options = Options(**(given if start is None else keywords(model, given, start)))
         read = ranks.open(data, keep=ids_file(data, options, folder), **options.reading)
         click.echo(read.describe())
         if data is not None and options.kind is None:
@@ -79,7 +89,10 @@ def _new_run(data: str | None, options: Options, out: str | None, ranks: Any) ->
             click.echo(note)
         if options.minutes is not None:
             click.echo(f"measuring how much can be done in {options.minutes:g} minutes …")
-        session = Session(read, options, ranks=ranks)
+        beginning = None if start is None else begin(model, read, options, start)
+        if beginning is not None:
+            click.echo(beginning.describe())
+        session = Session(read, options, beginning, ranks=ranks)
         for note in read.notes[told:]:
             click.echo(note)
         run = Run.begin(session, data, place) if place else Attendance(session, folder)

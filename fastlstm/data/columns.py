@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from fastlstm.data.dialects import is_number
-from fastlstm.data.given import Column, spec
+from fastlstm.data.gathering import Column, spec
 from fastlstm.data.reading import preprocess
 from fastlstm.data.tables import Table
 from fastlstm.errors import meant, printable, quoted

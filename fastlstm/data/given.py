@@ -1,26 +1,23 @@
 """Conditions: columns beside the names that steer what is drawn.
 
-Each column is a `Condition` with numbered values; value 0 stands for "not given". A spec is `COLUMN`, or
-`COLUMN:WIDTH` for a column of numbers, whose values are then bins: `Year:10` makes 1990–1999 of 1994.
+Each column is a `Condition` with numbered values; value 0 stands for "not given". `gathering` makes them of cells.
 """
 
 from __future__ import annotations
 
 import math
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastlstm.data.reading import preprocess
-from fastlstm.errors import FastLSTMError, counted, printable, quoted
+from fastlstm.errors import FastLSTMError, printable, quoted
 
 OPEN = 0  # the number of what is not given
 UNKNOWN, OTHER = "unknown", "other"  # values of blank cells, and of rare ones
-MANY, RARE = 20, 10  # of more values than so many, those in fewer rows than so many become one
 MOST = 1000  # values of a column
 
 
@@ -53,18 +50,34 @@ class Condition:
         2
         """
         wanted = text_of(value)
-        label = wanted.replace("-", "–") if self.width else wanted
-        for same in (str, str.casefold):
-            for number, there in enumerate(self.values, 1):
-                if same(there) in (same(wanted), same(label)):
-                    return number
-        if self.width and (bin_of := _bin(wanted, self.width)) in self.values:
-            return self.values.index(bin_of) + 1
+        if (found := self.find(wanted)) is not None:
+            return found
         shown = ", ".join(quoted(there) for there in self.values[:12])
         more = f" and {len(self.values) - 12} more" if len(self.values) > 12 else ""
         raise FastLSTMError(
             f"{quoted(self.title)} has no value {quoted(wanted)} in what the model was trained on; there are {shown}{more}"
         )
+
+    def find(self, text: str) -> int | None:
+        """The number of a value's text, be it a bin or a number in one; None where there is no such value."""
+        label = text.replace("-", "–") if self.width else text
+        for same in (str, str.casefold):
+            for number, there in enumerate(self.values, 1):
+                if same(there) in (same(text), same(label)):
+                    return number
+        if self.width and (of := bin_label(text, self.width)) in self.values:
+            return self.values.index(of) + 1
+        return None
+
+    def number_in_data(self, text: str) -> int:
+        """The number of what a row of other data says: a blank may be open here, a value never seen "other".
+
+        Raises FastLSTMError where it is neither.
+        """
+        found = self.find(text)
+        if found is None:
+            found = OPEN if text == UNKNOWN else self.find(OTHER)
+        return self.number(text) if found is None else found
 
     def describe(self) -> str:
         """The title and, if they are few, the values; else how many, the first and the last.
@@ -82,113 +95,50 @@ class Condition:
         return asdict(self)
 
 
+class Cells(NamedTuple):
+    """A column before its rare values became one: its labels, and the place of each row's among them (N,)."""
+
+    labels: tuple[str, ...]
+    rows: np.ndarray
+
+
 class Given(NamedTuple):
-    """The conditions of some names, and each row's values (N, columns), int32, from 1."""
+    """The conditions of some names, and each row's values (N, columns), int32, from 1.
+
+    `cells` has what a column said where values of it were put together, None where all are as they were.
+    """
 
     conditions: tuple[Condition, ...]
     numbers: np.ndarray
+    cells: tuple[Cells | None, ...]
 
     def of_rows(self, rows: np.ndarray) -> Given:
         """The same of some rows, chosen by their places or a boolean array; conditions and counts stay."""
-        return Given(self.conditions, self.numbers[rows])
+        cells = tuple(each and each._replace(rows=each.rows[rows]) for each in self.cells)
+        return Given(self.conditions, self.numbers[rows], cells)
 
     def under(self, conditions: Sequence[Condition]) -> np.ndarray:
-        """The rows' numbers (N, columns) under a model's conditions; what the rows do not have is open.
+        """The rows' numbers (N, columns) under a model's conditions.
 
-        Raises FastLSTMError for a column or a value that the model does not have.
+        A column that the rows do not have is open, and so is a blank where the model has met none; a value that it has not
+        met counts as one of its rare ones, if it has those. Raises FastLSTMError for any other, and for a column that the
+        model does not have.
         """
         titles = [condition.title for condition in conditions]
         numbers = np.zeros((len(self.numbers), len(titles)), np.int32)
         for column, own in enumerate(self.conditions):
             place = place_of(titles, own.title)
-            theirs = conditions[place]
-            used = np.unique(self.numbers[:, column])
-            table = np.zeros(len(own.values) + 1, np.int32)
-            table[used] = [theirs.number(own.values[number - 1]) if number else OPEN for number in used]
-            numbers[:, place] = table[self.numbers[:, column]]
+            cells = self.cells[column] or Cells(("", *own.values), self.numbers[:, column])
+            used = np.unique(cells.rows)
+            table = np.zeros(len(cells.labels), np.int32)
+            labels = [cells.labels[place] for place in used]
+            table[used] = [conditions[place].number_in_data(label) if label else OPEN for label in labels]
+            numbers[:, place] = table[cells.rows]
         return numbers
 
     def describe(self) -> str:
         """The columns and their values."""
         return "given " + ", ".join(condition.describe() for condition in self.conditions)
-
-
-class Column:
-    """Gathers one column's cells, row by row; `finish` makes a condition of them."""
-
-    def __init__(self, title: str, width: float = 0.0) -> None:
-        self.title, self.width = title, width
-        self.rows = array("i")
-        self._labels: dict[str, int] = {}
-        self._cells: dict[Any, int] = {}
-
-    def add(self, cell: Any) -> None:
-        """Take in the next row's cell; ValueError where bins need a number and it is none."""
-        number = self._cells.get(cell)
-        if number is None:
-            text = text_of(cell)
-            label = _bin(text, self.width) if self.width and text else text
-            if label is None:
-                raise ValueError(
-                    f"{quoted(text)} in column {quoted(self.title)} is no number; leave out :{self.width:g} to take "
-                    "its values as they are"
-                )
-            number = self._cells[cell] = self._labels.setdefault(label, len(self._labels))
-        self.rows.append(number)
-
-    def finish(
-        self, kept: np.ndarray, weights: np.ndarray | None, notes: list[str]
-    ) -> tuple[Condition, np.ndarray]:
-        """The condition, and the number of each row's value (N,), of the rows `kept`; remarks go to `notes`."""
-        rows, labels = np.asarray(self.rows, np.int32)[kept], self._labels
-        counts = np.bincount(rows, minlength=len(labels))
-        named = np.array(list(map(bool, labels)), bool)
-        rare = named & (counts < RARE) if (counts[named] > 0).sum() > MANY else np.zeros(len(labels), bool)
-        if rare.any():
-            notes.append(
-                f"{counted(int(rare.sum()), 'value')} of {quoted(self.title)} in fewer than {RARE} rows each are one, "
-                f"{quoted(OTHER)}"
-            )
-        own = [label for label, place in labels.items() if label and counts[place] and not rare[place]]
-        if not own and (rare.any() or not len(rows)):
-            raise FastLSTMError(
-                f"the values of {quoted(self.title)} hardly ever occur twice: there is nothing to learn from them"
-            )
-        if len(own) > MOST:
-            raise FastLSTMError(
-                f"{quoted(self.title)} has {len(own):,} values, and {MOST:,} are the most; numbers can be put in bins "
-                f"({self.title}:10)"
-            )
-        values = sorted(own, key=_natural)
-        blank = "" in labels and counts[labels[""]] > 0
-        values += [
-            extra for extra, there in ((OTHER, rare.any()), (UNKNOWN, blank)) if there and extra not in values
-        ]
-        places = {value: number for number, value in enumerate(values, 1)}
-        numbers = np.array(
-            [places[UNKNOWN] if not label and blank else places[OTHER] if rare[place] else places.get(label, OPEN)
-             for label, place in labels.items()], np.int32,
-        )[rows]  # fmt: skip
-        mass = np.bincount(numbers, weights, len(values) + 1)[1:]
-        return Condition(self.title, tuple(values), tuple(mass.tolist()), self.width), numbers
-
-
-def spec(text: str, titles: Sequence[str] | None = None) -> tuple[str, float]:
-    """The column and the width of bins (0: none) that a spec `COLUMN[:WIDTH]` names; a whole title comes first.
-
-    >>> spec("Year:10"), spec("Sex"), spec("a:b", ["a:b"])
-    (('Year', 10.0), ('Sex', 0.0), ('a:b', 0.0))
-    """
-    column, colon, width = text.rpartition(":")
-    if not colon or text in (titles or ()):
-        return text, 0.0
-    try:
-        number = float(width)
-    except ValueError:
-        return text, 0.0
-    if not (math.isfinite(number) and number > 0) or not column:
-        raise FastLSTMError(f"{quoted(text)}: the width of bins must be a number above 0, as in Year:10")
-    return column, number
 
 
 def text_of(cell: Any) -> str:
@@ -202,39 +152,59 @@ def text_of(cell: Any) -> str:
     return preprocess(str(cell).strip(), False)
 
 
-def gather(given: Mapping[str, Iterable[Any]], count: int, source: str) -> list[Column]:
-    """Columns from lists of `count` cells; FastLSTMError for one of another length or a number that is none."""
-    columns = []
-    for text, cells in given.items():
-        column = Column(*spec(text))
-        try:
-            for cell in cells:
-                column.add(cell)
-        except (TypeError, ValueError) as error:
-            raise FastLSTMError(
-                f"{source}, given {quoted(text)}, number {len(column.rows) + 1}: {error}"
-            ) from None
-        if len(column.rows) != count:
-            raise FastLSTMError(
-                f"{source}: given {quoted(text)} has {counted(len(column.rows), 'value')} for {counted(count, 'name')}"
-            )
-        columns.append(column)
-    return columns
-
-
 def conditions_of(model: Any) -> tuple[Condition, ...]:
     """The conditions of anything that has a model's `preprocessing`."""
     return tuple(Condition(**stored) for stored in model.preprocessing.get("given", ()))
 
 
-def finish(
-    columns: Sequence[Column], kept: np.ndarray, weights: np.ndarray | None, notes: list[str]
-) -> Given | None:
-    """What gathered columns say of the rows `kept`; None without columns."""
-    if not columns:
-        return None
-    conditions, numbers = zip(*(column.finish(kept, weights, notes) for column in columns), strict=True)
-    return Given(conditions, np.stack(numbers, 1))
+def merged(
+    known: Sequence[Condition], given: Given | None, weights: np.ndarray | None
+) -> tuple[Condition, ...]:
+    """A model's conditions with those that some rows have: columns and values that it lacks come behind its own.
+
+    The counts are those of the rows, of a column that these do not have the model's. Raises FastLSTMError for bins of
+    another width.
+
+    >>> sex = Condition("Sex", ("F", "M"), (1, 1))
+    >>> rows = Given((Condition("sex", ("X", "F"), (1, 2)),), np.array([[1], [2], [2]]), (None,))
+    >>> merged([sex], rows, None)
+    (Condition(title='Sex', values=('F', 'M', 'X'), counts=(2.0, 0.0, 1.0), width=0.0),)
+    """
+    if given is None:
+        return tuple(known)
+    all_of = {condition.title.casefold(): condition for condition in known}
+    for own in given.conditions:
+        theirs = all_of.get(own.title.casefold(), own)
+        all_of[own.title.casefold()] = _joined(theirs, own)
+    conditions = list(all_of.values())
+    numbers = given.under(conditions)
+    for own in given.conditions:
+        place = place_of([condition.title for condition in conditions], own.title)
+        mass = np.bincount(numbers[:, place], weights, len(conditions[place].values) + 1)[1:]
+        conditions[place] = replace(conditions[place], counts=tuple(mass.tolist()))
+    return tuple(conditions)
+
+
+def _joined(known: Condition, own: Condition) -> Condition:
+    """A condition with the values of another one behind its own."""
+    if own.width not in (0, known.width):
+        raise FastLSTMError(
+            f"{quoted(own.title)} comes in bins of {own.width:g}, and the model has "
+            f"{f'bins of {known.width:g}' if known.width else 'its values as they are'}: give the column in the same way"
+        )
+    values = list(known.values)
+    for value in own.values:
+        if known.find(value) is None:
+            label = bin_label(value, known.width) if known.width and not own.width else value
+            if label is None and value not in (OTHER, UNKNOWN):
+                raise FastLSTMError(
+                    f"{quoted(value)} in {quoted(own.title)} is no number, and the model has bins of {known.width:g}"
+                )
+            label = label or value
+            values += [label] * (label not in values)
+    if len(values) > MOST:
+        raise FastLSTMError(f"{quoted(own.title)} comes to {len(values):,} values, and {MOST:,} are the most")
+    return replace(known, values=tuple(values), counts=(0.0,) * len(values))
 
 
 def numbers_of(conditions: Sequence[Condition], given: Mapping[str, Any]) -> list[int]:
@@ -276,7 +246,7 @@ def place_of(titles: Sequence[str], title: str) -> int:
     )
 
 
-def _bin(text: str, width: float) -> str | None:
+def bin_label(text: str, width: float) -> str | None:
     """The label of the bin that a number lies in: the whole numbers in it, or its two ends; None if it is no number."""
     try:
         number = float(text)
@@ -288,11 +258,3 @@ def _bin(text: str, width: float) -> str | None:
     if width == 1:
         return f"{low:.0f}"
     return f"{low:.0f}–{low + width - 1:.0f}" if float(width).is_integer() else f"{low:g} to {low + width:g}"
-
-
-def _natural(label: str) -> tuple[bool, float, str]:
-    """Numbers and bins by size, before all else by code point."""
-    try:
-        return False, float(label.split("–")[0].split(" to ")[0]), label
-    except ValueError:
-        return True, 0.0, label

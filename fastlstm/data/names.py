@@ -18,7 +18,8 @@ import numpy as np
 
 from fastlstm.data import columns
 from fastlstm.data.dialects import quotes_around, unquoted
-from fastlstm.data.given import Given, finish, gather
+from fastlstm.data.gathering import finish, gather
+from fastlstm.data.given import Given
 from fastlstm.data.lists import is_missing, left_out, no_list
 from fastlstm.data.reading import Source, preprocess
 from fastlstm.data.tables import Table, is_table

@@ -115,6 +115,17 @@ class Vocabulary:
             return cls(sorted(by_frequency), boundary, start=start)
         return cls(sorted({*by_frequency[: limit - 1], REPLACEMENT}), boundary, REPLACEMENT, start)
 
+    def extended(self, characters: Iterable[str]) -> Vocabulary:
+        """This vocabulary with those of some characters that it lacks behind its own; itself if it can read them all.
+
+        >>> Vocabulary("an", boundary=True).extended("banana").characters
+        ('a', 'n', 'b')
+        """
+        new = () if self.replacement else sorted(set(characters).difference(self.characters))
+        if not new:
+            return self
+        return Vocabulary([*self.characters, *new], self.boundary, start=self.start)
+
     @property
     def size(self) -> int:
         """How many ids there are, the boundary's included: V."""

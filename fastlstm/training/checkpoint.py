@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastlstm.data.given import Condition
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
 from fastlstm.training.model_file import fitting
 from fastlstm.training.options import Options
 from fastlstm.training.session import PARAMETERS, Position
+from fastlstm.training.starting import Start
 from fastlstm.training.stored import checked, fields_of, scores_of, section
 
 
@@ -28,6 +30,7 @@ class Checkpoint(NamedTuple):
     source: str | None  # where they came from: a path, None for the embedded names, "-" for nowhere
     total: int  # steps
     position: Position
+    start: Start  # its vocabulary and conditions, and where its weights came from
 
 
 def checkpoint_of(path: Path, arrays: dict[str, np.ndarray], facts: Mapping[str, Any]) -> Checkpoint:
@@ -38,9 +41,13 @@ def checkpoint_of(path: Path, arrays: dict[str, np.ndarray], facts: Mapping[str,
         digest = checked("digest", data.get("digest"), "str")
         source = checked("source", data.get("source"), "str | None")
         total = checked("total_steps", facts.get("total_steps"), "int")
+        where = checked("from", facts.get("from"), "str | None")
         position = Position(**fields_of(Position, section(facts, "position")))
         position.best = scores_of(position.best)
     except FastLSTMError as error:
         raise FastLSTMError(f"{path} is no checkpoint, or a damaged one: {error}") from None
     own = {name.removeprefix(PARAMETERS): a for name, a in arrays.items() if name.startswith(PARAMETERS)}
-    return Checkpoint(path, arrays, fitting(path, own, facts), options, digest, source, total, position)
+    model = fitting(path, own, facts)
+    conditions = tuple(Condition(**stored) for stored in facts["preprocessing"].get("given", ()))
+    start = Start(model[1], conditions, None, where)
+    return Checkpoint(path, arrays, model, options, digest, source, total, position, start)

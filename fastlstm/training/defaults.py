@@ -24,12 +24,16 @@ BY_MINUTES: dict[str, list[tuple[float, dict[str, Any]]]] = {
 LEAST_STEPS = 1000  # little data is gone through more often, until there are so many updates
 LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
 SGD_RATE = 0.5
+FURTHER = 0.2  # of the rate, for a model that has been trained already
 WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2022)
 LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 
 
-def defaults_for(kind: str, size: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Option -> its value where `given` has None, for so many names or characters of text."""
+def defaults_for(kind: str, size: int, given: Mapping[str, Any], further: bool = False) -> dict[str, Any]:
+    """Option -> its value where `given` has None, for so many names or characters of text.
+
+    `further` is whether a trained model goes on.
+    """
     defaults = dict(BY_KIND[kind])
     for least, changes in BY_MINUTES[kind]:
         if given["minutes"] is not None and given["minutes"] >= least:
@@ -45,6 +49,8 @@ def defaults_for(kind: str, size: int, given: Mapping[str, Any]) -> dict[str, An
     defaults["lr"] *= min(1.0, WIDE / hidden)
     if given["optimizer"] == "sgd":
         defaults["lr"] = SGD_RATE
+    if further:
+        defaults["lr"] *= FURTHER
     if given["optimizer"] != "adamw":
         defaults["weight_decay"] = 0.0
     if given["tied"]:

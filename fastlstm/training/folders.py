@@ -147,6 +147,11 @@ def resuming(folder: str | os.PathLike[str]) -> str:
     return typed("fastlstm", "train", "--resume", os.fspath(folder))
 
 
+def starting(path: str | os.PathLike[str]) -> str:
+    """The end of a message to somebody who resumes what cannot be: how a model goes on with other data."""
+    return f"to begin a new run with its weights: {typed('fastlstm', 'train', 'DATA', '--from', os.fspath(path))}"
+
+
 def cut(metrics: Path, step: int) -> None:
     """Take the rows after `step`, and an unfinished last one, out of a run's metrics.csv."""
     lines = metrics.read_bytes().splitlines(keepends=True) if metrics.is_file() else []

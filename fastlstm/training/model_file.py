@@ -187,6 +187,11 @@ def save_model(
 
 def load_model(path: str | os.PathLike[str]) -> Model:
     """Read a model from a `.safetensors` file or a run's folder; FastLSTMError says what is wrong with it."""
+    return build_model(*read_model(path))
+
+
+def read_model(path: str | os.PathLike[str]) -> tuple[Path, dict[str, np.ndarray], dict[str, Any]]:
+    """What `build_model` takes, from a file or a run's folder."""
     file = Path(path)
     if file.is_dir():
         if not (file / "model.safetensors").is_file():
@@ -195,4 +200,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
             )
         file = file / "model.safetensors"
     arrays, facts = load_arrays(file)
-    return build_model(file, arrays, facts)
+    if "position" in facts:
+        raise FastLSTMError(
+            f"{file} is where a run goes on, not a model: give the run's folder, or another file in it"
+        )
+    return file, arrays, facts

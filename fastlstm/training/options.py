@@ -196,12 +196,12 @@ class Options:
         """The options that say how a file is read."""
         return {name: getattr(self, name) for name in READING}
 
-    def resolve(self, kind: str, size: int) -> Options:
+    def resolve(self, kind: str, size: int, further: bool = False) -> Options:
         """These options with every default that depends on the data, the optimiser or the time filled in.
 
-        `size` is the number of names or of characters there are.
+        `size` is the number of names or of characters there are, `further` whether a trained model goes on.
         """
-        defaults = defaults_for(kind, size, self.as_dict())
+        defaults = defaults_for(kind, size, self.as_dict(), further)
         unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return replace(self, kind=kind, **unset)
 
@@ -223,12 +223,17 @@ class Options:
             changes = {**dict.fromkeys(LENGTHS), **changes}
         return replace(self, **changes)
 
-    def command(self, source: str | None, size: int, total: int) -> str:
-        """The command line that repeats a run of `total` steps on `size` names or characters of `source`."""
+    def command(self, source: str | None, size: int, total: int, start: str | None = None) -> str:
+        """The command line that repeats a run of `total` steps on `size` names or characters of `source`.
+
+        `start` is the model that it began with.
+        """
         assert self.kind
         mine = replace(self, epochs=None, minutes=None, steps=total)
-        plain = Options(steps=total).resolve(self.kind, size).as_dict() | {"steps": None, "kind": None}
+        plain = Options(steps=total).resolve(self.kind, size, start is not None)
+        plain = plain.as_dict() | {"steps": None, "kind": None}
         words = ["fastlstm", "train", *([source, "--as", self.kind] if source else [])]
+        words += ["--from", start] if start else []
         for name, value in mine.as_dict().items():
             if value == plain[name] or name == "kind":
                 continue

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fastlstm.data.files import replacing
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, quoted
 from fastlstm.training.folders import METRICS
 
 PANELS = {"loss": "loss (nats a character)", "perplexity": "perplexity", "accuracy": "accuracy"}
@@ -44,17 +44,25 @@ def read_metrics(folder: str | os.PathLike[str]) -> dict[str, list[float | None]
 
 
 @contextmanager
-def picture(out: str | os.PathLike[str], panels: int, width: float, height: float = 4) -> Iterator[list[Any]]:
+def picture(
+    out: str | os.PathLike[str] | None, panels: int, width: float, height: float = 4
+) -> Iterator[list[Any]]:
     """The axes of so many panels side by side, to draw into; then the picture is written to `out`.
 
-    The format follows the file's ending (png, pdf, svg).
+    The format follows the file's ending (png, pdf, svg). None makes a figure of pyplot's, for its user to show.
     """
+    size: dict[str, Any] = {"figsize": (width, height), "layout": "constrained"}
     try:
+        if out is None:
+            from matplotlib import pyplot
+
+            yield list(pyplot.figure(**size).subplots(1, panels, squeeze=False)[0])
+            return
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise FastLSTMError("pictures need matplotlib: pip install 'fastlstm[plot]'") from None
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(**size)
     FigureCanvasAgg(figure)
     yield list(figure.subplots(1, panels, squeeze=False)[0])
     ending = Path(out).suffix.lstrip(".").lower() or "png"
@@ -71,8 +79,18 @@ def draw_runs(
 
     `against` is "epoch", "step" or "seconds".
     """
+    draw({str(folder): read_metrics(folder) for folder in folders}, out, against)
+
+
+def draw(
+    runs: Mapping[str, Mapping[str, Sequence[float | None]]], out: str | os.PathLike[str] | None, against: str
+) -> Any:
+    """As `draw_runs`, of metrics by the name of their run; the axes. Without `out` the figure is pyplot's."""
+    if against not in AXES:
+        raise FastLSTMError(f"curves are drawn against {', '.join(AXES)}, not {quoted(against)}")
+    if not any(columns["step"] for columns in runs.values()):
+        raise FastLSTMError("there is nothing to draw: no row of scores has been made")
     with picture(out, len(PANELS), 13) as panels:
-        runs = {str(folder): read_metrics(folder) for folder in folders}
         for axes, (panel, title) in zip(panels, PANELS.items(), strict=True):
             for number, (folder, columns) in enumerate(runs.items()):
                 for part, style in (("train", "--"), ("validation", "-")):
@@ -83,9 +101,10 @@ def draw_runs(
             axes.set(title=title, xlabel=AXES[against])
             axes.grid(alpha=0.3)
             axes.legend(fontsize="small", loc="lower right" if panel == "accuracy" else "upper right")
+    return panels
 
 
-def _points(x: list[float | None], y: list[float | None]) -> tuple[list[float], list[float]]:
+def _points(x: Sequence[float | None], y: Sequence[float | None]) -> tuple[list[float], list[float]]:
     """The points that have both coordinates."""
     pairs = [(a, b) for a, b in zip(x, y, strict=True) if a is not None and b is not None]
     return [a for a, _ in pairs], [b for _, b in pairs]

@@ -35,8 +35,10 @@ from fastlstm.training.folders import (
     ids_file,
     lock,
     resuming,
+    starting,
     sweep,
 )
+from fastlstm.training.history import row
 from fastlstm.training.model_file import load_arrays, load_model, model_facts, save_arrays
 from fastlstm.training.ranks import ALONE, Ranks
 from fastlstm.training.session import Diverged, Record, Session, train
@@ -178,6 +180,7 @@ class Run(Attendance):
         self._write_model()
         data = {"source": self.source, "digest": session.feed.data.digest()}
         facts |= {**position, "data": data, "options": session.options.as_dict()}
+        facts |= {"from": session.start} if session.start else {}
         save_arrays(self.folder / CHECKPOINT, arrays, facts)
         self._saved, self._step = monotonic(), session.position.step
 
@@ -192,7 +195,7 @@ class Run(Attendance):
             "parameters": s.size,
             "steps_per_epoch": s.feed.steps_per_epoch,
             "total_steps": s.total,
-            "command": s.options.command(self.source, len(s.feed.data), s.total),
+            "command": s.options.command(self.source, len(s.feed.data), s.total, s.start),
             "options": s.options.as_dict(),
             "steps_done": s.position.step,
             "best_step": s.position.best_step,
@@ -241,7 +244,7 @@ class Run(Attendance):
 def _taken(folder: Path) -> tuple[IO[str], dict[str, np.ndarray], dict[str, Any]]:
     """The lock on a run that there is, and its checkpoint's arrays and facts."""
     if not (folder / CHECKPOINT).is_file():
-        raise FastLSTMError(f"{folder} holds no {CHECKPOINT}; there is no run to go on with")
+        raise FastLSTMError(f"{folder} holds no {CHECKPOINT}, so no run to go on with; {starting(folder)}")
     held = lock(folder)
     try:
         return held, *load_arrays(folder / CHECKPOINT)
@@ -255,12 +258,10 @@ def _absolute(source: str | None) -> str | None:
 
 
 def _row(record: Record) -> str:
-    """A line of metrics.csv, in the order of `folders.COLUMNS`."""
-    row = [str(record.step), f"{record.epoch:.6g}", f"{record.rate:.6g}"]
-    for scores in (record.train, record.validation):
-        row += [f"{x:.6g}" for x in (scores.loss, scores.perplexity, scores.accuracy)] if scores else [""] * 3
-    row += [f"{record.characters_per_second:.0f}", f"{record.seconds:.2f}"]
-    return ",".join(row) + "\n"
+    """A line of metrics.csv."""
+    exact = {"step": "d", "characters_per_second": ".0f", "seconds": ".2f"}
+    cells = row(record).items()
+    return ",".join("" if x is None else format(x, exact.get(name, ".6g")) for name, x in cells) + "\n"
 
 
 def _session(
@@ -281,11 +282,11 @@ def _session(
         data = ranks.open(origin, keep=ids_file(origin, options, folder), **options.reading)
     if data.digest() != stored.digest:
         raise FastLSTMError(
-            f"{data.source} is not what {folder} was trained on: changed since, or other data"
+            f"{data.source} is not what {folder} was trained on: changed since, or other data; {starting(folder)}"
         )
     lengthened = (options.epochs, options.steps) != (stored.options.epochs, stored.options.steps)
     total, step = None if lengthened else stored.total, stored.position.step
-    session = Session(data, options, stored.model[1], total=total, ranks=ranks)
+    session = Session(data, options, stored.start, total, ranks)
     if session.total < step:
         raise FastLSTMError(f"{folder} has done {step:,} steps already, and {session.total:,} are asked for")
     session.restore(stored.path, stored.arrays, stored.position)

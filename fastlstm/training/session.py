@@ -7,7 +7,7 @@ Whoever consumes the records may stop at any of them: between two records a `Ses
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -15,19 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.data.feeds import TextFeed, make_feed
-from fastlstm.data.given import Condition
 from fastlstm.data.names import Names
 from fastlstm.data.texts import Text
-from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import State
-from fastlstm.network.model import Metrics, Network
+from fastlstm.network.model import Metrics
 from fastlstm.training.budget import dropout_key, total_steps
 from fastlstm.training.building import make_network, make_optimizer, make_schedule
 from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out
 from fastlstm.training.model_file import check_arrays
 from fastlstm.training.options import Options
 from fastlstm.training.ranks import ALONE, Agreed, Ranks
+from fastlstm.training.starting import Start
 
 PARAMETERS = "parameters."  # how the names of a snapshot's parameters begin
 SMOOTHING = 0.02  # weight of the newest batch in the smoothed loss
@@ -80,8 +79,8 @@ class Session:
     """A run in memory: data, network, optimiser and position, all that it takes to go on.
 
     It can be sampled from while it trains: `network`, `vocabulary`, `kind` and `preprocessing` are a model's.
-    What `options` leave open is filled in by the kind and the size of the data. A given `vocabulary`,
-    `network` and its `conditions` are kept. `total` is the number of updates; without it the options decide.
+    What `options` leave open is filled in by the kind and the size of the data. What there is to `start` with is kept.
+    `total` is the number of updates; without it the options decide.
     Several `ranks` each have a session on their part of every batch, of which all that is said holds alike.
     """
 
@@ -89,24 +88,24 @@ class Session:
         self,
         data: Names | Text,
         options: Options,
-        vocabulary: Vocabulary | None = None,
-        network: Network | None = None,
+        start: Start | None = None,
         total: int | None = None,
-        conditions: Sequence[Condition] | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.ranks = ranks
-        self.options = o = options.resolve(data.kind, len(data))
+        network = start and start.network
+        self.start = start and start.where
+        self.options = o = options.resolve(data.kind, len(data), further=network is not None)
         assert o.batch_size
         self.feed = make_feed(
             data,
-            vocabulary,
+            start and start.vocabulary,
             o.batch_size,
             o.validation,
             o.seed,
             o.window,
             o.characters,
-            conditions,
+            start and start.conditions,
             o.open_share,
             ranks.part,
         )
@@ -116,6 +115,7 @@ class Session:
             self.preprocessing["given"] = [condition.as_dict() for condition in self.feed.conditions]
         self.network = network or make_network(o, self.vocabulary, self.feed.conditions, ranks.threads)
         self.network.precision = o.precision or o.dtype
+        self.network.threads = o.threads or ranks.threads or self.network.threads
         self.optimizer = make_optimizer(o, self.network)
         self.position = Position()
         self.state: State | None = None
