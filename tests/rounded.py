@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,26 @@ def rounded(x: Any, scale: float = 1.0) -> np.ndarray:
     return np.where(np.isnan(single), single, nearest).astype(np.float64) * scale
 
 
+@contextmanager
+def bfloat16_steps(count: int = 1) -> Iterator[pytest.MonkeyPatch]:
+    """The oracle's steps round h and, being those of `count` times a mean, the gradients of the gates' arguments."""
+    forward, backward = reference.step_forward, reference.step_backward
+
+    def step_backward(dh: Any, dc: Any, of: reference.Step, W: Any, dW: Any, db: Any) -> Any:
+        H, d_gates = len(dh), np.zeros(len(db))
+        *_, dc = backward(dh, dc, of, W, np.zeros_like(dW), d_gates)
+        d_gates = rounded(d_gates, count)
+        dW += np.outer(d_gates, of.z)
+        db += d_gates
+        dz = W.T @ d_gates
+        return dz[H:], dz[:H], dc
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "step_forward", lambda x, h, *rest: forward(x, rounded(h), *rest))
+        patch.setattr(reference, "step_backward", step_backward)
+        yield patch
+
+
 def expect_rounded(
     network: Network, sample: Sample, state: State | None = None, dropout_key: int | None = None
 ) -> reference.Result:
@@ -36,12 +58,7 @@ def expect_rounded(
     )
     count = sample.ids.size if sample.lengths is None else int(sample.lengths.sum())
     gathered = a.embedding and (a.vocabulary > count or (a.embedding_dropout and dropout_key is not None))
-    step, back, loss, mask = (
-        reference.step_forward,
-        reference.step_backward,
-        reference.cross_entropy,
-        reference.masked,
-    )
+    loss, mask = reference.cross_entropy, reference.masked
     head_bias, places = np.zeros(a.vocabulary), itertools.cycle(range(2 * (a.layers + 1)))
 
     def masked(x: np.ndarray, own: Any) -> np.ndarray:
@@ -54,15 +71,6 @@ def expect_rounded(
         head_bias[...] += gradient.sum(0) / count
         return value, rounded(gradient, count)
 
-    def step_backward(dh: Any, dc: Any, of: reference.Step, W: Any, dW: Any, db: Any) -> Any:
-        H, d_gates = len(dh), np.zeros(len(db))
-        *_, dc = back(dh, dc, of, W, np.zeros_like(dW), d_gates)
-        d_gates = rounded(d_gates, count)
-        dW += np.outer(d_gates, of.z)
-        db += d_gates
-        dz = W.T @ d_gates
-        return dz[H:], dz[:H], dc
-
     parameters = {name: rounded(view) if name.endswith(".W") else view for name, view in exact.items()}
     if not gathered:
         parameters["lstm.0.W"][:, a.hidden :] = exact["lstm.0.W"][:, a.hidden :]
@@ -70,9 +78,7 @@ def expect_rounded(
         parameters["head.W"] = rounded(exact["embedding"])
     if gathered:
         parameters["embedding"] = rounded(exact["embedding"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference, "step_forward", lambda x, h, *rest: step(x, rounded(h), *rest))
-        patch.setattr(reference, "step_backward", step_backward)
+    with bfloat16_steps(count) as patch:
         patch.setattr(reference, "cross_entropy", cross_entropy)
         patch.setattr(reference, "masked", masked)
         own = masks(sample, a, dropout_key)

@@ -43,15 +43,18 @@ class Mode(NamedTuple):
     run: Run
     left: str | None  # the reason why PyTorch computed; None where the engine did; "*" where neither is asked
     slow: bool  # compiles: once is enough
+    rough: bool  # rounds to bfloat16
     options: dict[str, Any]  # of the LSTM
 
 
 MODES: dict[str, Mode] = {}
 
 
-def mode(left: str | None = None, slow: bool = False, **options: Any) -> Callable[[Run], Run]:
+def mode(
+    left: str | None = None, slow: bool = False, rough: bool = False, **options: Any
+) -> Callable[[Run], Run]:
     def add(run: Run) -> Run:
-        MODES[run.__name__] = Mode(run, left, slow, options)
+        MODES[run.__name__] = Mode(run, left, slow, rough, options)
         return run
 
     return add
@@ -466,16 +469,81 @@ def profiled(model, x):
         return step(model, x)
 
 
-@mode("autocast")
+COARSE = torch.autocast("cpu", torch.bfloat16)
+
+
+@mode(rough=True)
 def autocast_after_a_linear(model, x):
-    with torch.autocast("cpu", torch.bfloat16):
+    with COARSE:
         return step(model, x)
 
 
-@mode("autocast")
+@mode(rough=True)
 def autocast_alone(model, x):
+    with COARSE:
+        return model.lstm(x), *model.lstm(packed(x), (torch.ones(1, 3, 4),) * 2), model.lstm(x[:, 0])
+
+
+@mode(rough=True, num_layers=2, bidirectional=True, dropout=0.5, batch_first=True)
+def autocast_of_a_stack(model, x):
+    torch.manual_seed(3)
+    with COARSE:
+        return step(model, x.bfloat16())
+
+
+@mode(rough=True)
+def autocast_without_gradients(model, x):
+    with COARSE, torch.no_grad():
+        first = model(x)
+    with COARSE, torch.inference_mode():
+        return first, model(x)
+
+
+@mode(rough=True)
+def autocast_of_bfloat16(model, x):
+    with COARSE:
+        return step(model.bfloat16(), x)
+
+
+@mode(rough=True)
+def autocast_with_checkpoints(model, x):
+    def checkpointed(x):
+        return checkpoint(model, x, use_reentrant=False)
+
+    with COARSE:
+        return step(checkpointed, x, model.parameters())
+
+
+@mode(rough=True, slow=True)
+def autocast_compiled(model, x):
+    with COARSE:
+        return step(torch.compile(model, backend="eager"), x, model.parameters())
+
+
+@mode()
+def autocast_of_double_precision(model, x):
+    with COARSE:
+        return model.double().lstm(x.double())
+
+
+@mode("*")
+def autocast_of_several_dtypes(model, x):
+    with COARSE:
+        return model.lstm(x.double())
+
+
+@mode("a gradient is to be differentiated", rough=True)
+def autocast_and_double_backward(model, x):
+    with COARSE:
+        out, _ = model.lstm(packed(x.requires_grad_()))
+    (gradient,) = torch.autograd.grad(out.data.pow(2).sum(), x, create_graph=True)
+    return gradient, *torch.autograd.grad(gradient.pow(2).sum(), [x, *list(model.lstm.parameters())[:2]])
+
+
+@mode("autocast to torch.float16")
+def autocast_to_half(model, x):
     with torch.autocast("cpu", torch.float16):
-        return model.lstm(x), model.lstm(packed(x)), model.lstm(x, (torch.ones(1, 2, 4),) * 2)
+        return model.lstm(packed(x))
 
 
 @mode()
@@ -896,27 +964,29 @@ def engine_calls(monkeypatch):
     return calls
 
 
-def assert_same(ours, theirs):
+def assert_same(ours, theirs, rough=False):
     if isinstance(theirs, Exception):
         assert isinstance(ours, Exception), ours
         assert type(ours) is type(theirs), (repr(ours), repr(theirs))
     elif isinstance(theirs, torch.Tensor):
         assert ours.device == theirs.device
         assert ours.requires_grad == theirs.requires_grad
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        # Rounding to bfloat16 once costs up to 1 / 256 of a number, and cancellation makes more of it.
+        size = float(theirs.detach().abs().max()) if rough and theirs.numel() else 0.0
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=max(1e-5, size / 32))
     elif isinstance(theirs, list | tuple):
         assert len(ours) == len(theirs)
         for a, b in zip(ours, theirs, strict=True):
-            assert_same(a, b)
+            assert_same(a, b, rough)
     elif isinstance(theirs, dict):
-        assert_same([*ours, *ours.values()], [*theirs, *theirs.values()])
+        assert_same([*ours, *ours.values()], [*theirs, *theirs.values()], rough)
     else:
         assert ours == theirs
 
 
 @pytest.mark.parametrize("name", MODES)
 def test_a_mode_gives_what_pytorchs_own_layer_gives(name, engine_calls):
-    run, left, slow, options = MODES[name]
+    run, left, slow, rough, options = MODES[name]
     if name == "compile_inductor":
         require_compiler()
     theirs, _ = outcome(run, *model_of(nn.LSTM, options))
@@ -929,7 +999,7 @@ def test_a_mode_gives_what_pytorchs_own_layer_gives(name, engine_calls):
         gate._told.clear()
         engine_calls.clear()
         ours, told = outcome(run, model, x)
-        assert_same(ours, theirs)
+        assert_same(ours, theirs, rough)
         if wanted is None:
             assert engine_calls
             assert told == []
@@ -940,7 +1010,7 @@ def test_a_mode_gives_what_pytorchs_own_layer_gives(name, engine_calls):
 
 def test_without_fallback_what_pytorch_can_do_is_an_error():
     found = {}
-    for name, (run, left, slow, options) in MODES.items():
+    for name, (run, left, slow, _, options) in MODES.items():
         if left in (None, "", "*") or slow or name.startswith("func"):
             continue
         model, x = model_of(LSTM, options)

@@ -24,6 +24,7 @@ def run(
     c0: Tensor | None,
     plan: Plan,
     options: Options,
+    paired: bool,
     *weights: Any,
     keep_caches: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, list[Cache]]:
@@ -31,10 +32,10 @@ def run(
 
     Of a packed batch, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
     weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None. All have been
-    through the gate, and their shapes fit: the engine trusts what it gets.
+    through the gate, and their shapes fit: the engine trusts what it gets. `paired`: products multiply in bfloat16.
     """
     (*rows, I), H, D, B = x.shape, weights[1].shape[1], len(weights) // 4, plan.rows
-    kind = Kind(DTYPES[x.dtype], H, I, False)
+    kind = Kind(DTYPES[x.dtype], H, I, False, paired)
     x, h0, c0, *plain = map(_plain, (x, h0, c0, *weights))
     out, h_n, c_n = x.new_empty((*rows, D * H)), x.new_empty((D, B, H)), x.new_empty((D, B, H))
     part, caches = H * x.itemsize, []
@@ -51,12 +52,14 @@ class Layer(torch.autograd.Function):
     """`run` as a node of the graph: its outputs, with a backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, x, h0, c0, plan: Plan, options: Options, *weights):
-        *outputs, caches = run(x, h0, c0, plan, options, *weights, keep_caches=any(ctx.needs_input_grad))
+    def forward(ctx: Any, x, h0, c0, plan: Plan, options: Options, paired: bool, *weights):
+        *outputs, caches = run(
+            x, h0, c0, plan, options, paired, *weights, keep_caches=any(ctx.needs_input_grad)
+        )
         if caches:
             ctx.save_for_backward(_keep(caches), x, h0, c0, *weights)
             ctx.set_materialize_grads(False)
-            ctx.plan, ctx.options = plan, options
+            ctx.plan, ctx.options, ctx.paired = plan, options, paired
         return tuple(outputs)
 
     @staticmethod
@@ -70,14 +73,14 @@ class Layer(torch.autograd.Function):
             reason = "hooks on saved tensors copied what was kept for the backward pass"
         else:
             reason = recording() or foreign((inputs[0], *(g for g in gradients if g is not None)))
-        needed = (*ctx.needs_input_grad[:3], *ctx.needs_input_grad[5:])
+        needed = (*ctx.needs_input_grad[:3], *ctx.needs_input_grad[6:])
         if reason or keeper is None:
             leave(reason, ctx.options)
-            found = _theirs(ctx.plan, inputs, gradients, needed)
+            found = _theirs(ctx.plan, inputs, gradients, needed, ctx.paired)
         else:
             found = _ours(keeper.caches, inputs[0], gradients, needed, ctx.options.threads)
         found = [g if n else None for g, n in zip(found, needed, strict=True)]
-        return (*found[:3], None, None, *found[3:])
+        return (*found[:3], None, None, None, *found[3:])
 
 
 def _ours(
@@ -107,10 +110,10 @@ def _ours(
 
 
 def _theirs(
-    plan: Plan, inputs: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool]
-) -> list[Tensor | None]:
+    plan: Plan, inputs: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool], paired: bool
+) -> list[Tensor | None]:  # fmt: skip
     """The needed gradients of x, h0, c0 and the weights by PyTorch, which runs its own LSTM on them first."""
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=paired):
         # Aliases, since one of the inputs may be computed from another.
         aliases: list[Any] = [t if t is None else t.view_as(t) for t in inputs]
         x, h0, c0, *weights = aliases
@@ -122,7 +125,7 @@ def _theirs(
             outputs = torch.lstm(x, states, *rest, False)
         else:
             outputs = torch.lstm(x, torch.from_numpy(np.diff(plan.start).astype(np.int64)), states, *rest)
-    given = [(y, g) for y, g in zip(outputs, gradients, strict=True) if g is not None]
+    given = [(y.to(g.dtype), g) for y, g in zip(outputs, gradients, strict=True) if g is not None]
     if not given:
         return [None] * len(inputs)
     outputs, gradients = map(list, zip(*given, strict=True))

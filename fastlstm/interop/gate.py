@@ -43,18 +43,24 @@ def recording() -> str:
     return "torch.jit.trace" if torch._C._get_tracing_state() is not None else ""
 
 
-def foreign(tensors: Sequence[Any]) -> str:
-    """What one of the tensors is that plain memory of the first one's dtype on the CPU is not; empty if all are that."""
+def foreign(tensors: Sequence[Any], autocast: bool = False) -> str:
+    """What one of the tensors is that plain memory of the first one's dtype on the CPU is not; empty if all are that.
+
+    Under `autocast` bfloat16 is as good as float32.
+    """
     dtype = None
     try:
         for tensor in tensors:
             kind = type(tensor)
             if kind is not Tensor and kind is not nn.Parameter:
                 return f"a {kind.__name__} where a plain tensor is expected"
-            if tensor.dtype is not dtype:
+            own = tensor.dtype
+            if autocast and own is torch.bfloat16:
+                own = torch.float32
+            if own is not dtype:
                 if dtype is not None:
-                    return f"{tensor.dtype} beside {dtype}"
-                dtype = tensor.dtype
+                    return f"{own} beside {dtype}"
+                dtype = own
                 if dtype not in DTYPES:
                     return f"{dtype}, where the engine computes in float32 or float64"
             if not tensor.is_cpu:

@@ -93,13 +93,15 @@ class Forward:
 class Batch(NamedTuple):
     """A call that the engine can do: x (T, B, I), or (N, I) if packed, states (L·D, B, H) and all weights.
 
-    The weights are four for each layer and direction, of which the biases may be None.
+    The weights are four for each layer and direction, of which the biases may be None. Under autocast, `cast` is the dtype
+    of the results: products multiply in bfloat16, and all tensors are that or float32.
     """
 
     x: Tensor
     states: States | None
     weights: list[Any]
     plan: Plan
+    cast: torch.dtype | None
 
 
 MISFIT = "sizes that do not fit"
@@ -114,14 +116,15 @@ def _batch(layer: nn.LSTM, input: Any, hx: Any) -> Batch | str:
     x = input.data if packed else input
     if reason := recording():
         return reason
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast"
+    autocast = torch.is_autocast_enabled("cpu")
+    if autocast and torch.get_autocast_dtype("cpu") is not torch.bfloat16:
+        return f"autocast to {torch.get_autocast_dtype('cpu')}"
     if layer.proj_size:
         return "projections (proj_size)"
     if hx is not None and not (isinstance(hx, tuple | list) and len(hx) == 2):
         return "states that are not a pair"
     weights = _weights(layer)
-    if reason := foreign((x, *(hx or ()), *weights)):
+    if reason := foreign((x, *(hx or ()), *weights), autocast):
         return reason
     if x.numel() == 0:
         return ""
@@ -143,7 +146,16 @@ def _batch(layer: nn.LSTM, input: Any, hx: Any) -> Batch | str:
     states = layer.num_layers * D, plan.rows, layer.hidden_size
     if x.shape[-1] != layer.input_size or (hx and not hx[0].shape == hx[1].shape == states):
         return MISFIT
-    return Batch(x, None if hx is None else (hx[0], hx[1]), _fours(layer, weights, D), plan)
+    cast = _autocast_dtype(x, hx, packed) if autocast and x.dtype is not torch.float64 else None
+    return Batch(x, None if hx is None else (hx[0], hx[1]), _fours(layer, weights, D), plan, cast)
+
+
+def _autocast_dtype(x: Tensor, hx: Any, packed: bool) -> torch.dtype:
+    """What `torch.nn.LSTM` gives under autocast: bfloat16 by oneDNN, else what that and its cell states promote to."""
+    can = x.dtype is torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if can and not packed and torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled():
+        return torch.bfloat16
+    return x.dtype if hx is None else hx[1].dtype
 
 
 def _fours(layer: nn.LSTM, weights: list[Any], D: int) -> list[Any]:
@@ -174,7 +186,10 @@ def _weights(layer: nn.LSTM) -> list[Any]:
 
 def _layers(layer: nn.LSTM, batch: Batch, options: Options) -> tuple[Tensor, States]:
     """Outputs (T, B, D·H), or (N, D·H) of a packed batch, and the final states (L·D, B, H)."""
-    x, states, weights, plan = batch
+    x, states, weights, plan, cast = batch
+    if cast:
+        x, weights = x.float(), [w if w is None else w.float() for w in weights]
+        states = states and (states[0].float(), states[1].float())
     D = 2 if layer.bidirectional else 1
     # Without a graph the way through autograd, a good part of a short call, is spared.
     layer_of = Layer.apply if torch.is_grad_enabled() else run
@@ -185,11 +200,12 @@ def _layers(layer: nn.LSTM, batch: Batch, options: Options) -> tuple[Tensor, Sta
         h0, c0 = states or (None, None)
         if h0 is not None and c0 is not None and layer.num_layers > 1:
             h0, c0 = h0[n * D : (n + 1) * D], c0[n * D : (n + 1) * D]
-        x, h, c, *_ = layer_of(x, h0, c0, plan, options, *weights[4 * D * n : 4 * D * (n + 1)])
+        x, h, c, *_ = layer_of(x, h0, c0, plan, options, bool(cast), *weights[4 * D * n : 4 * D * (n + 1)])
         final.append((h, c))
-    if layer.num_layers == 1:
-        return x, final[0]
-    return x, (torch.cat([h for h, _ in final]), torch.cat([c for _, c in final]))
+    h, c = final[0]
+    if layer.num_layers > 1:
+        h, c = torch.cat([h for h, _ in final]), torch.cat([c for _, c in final])
+    return (x.to(cast), (h.to(cast), c.to(cast))) if cast else (x, (h, c))
 
 
 class Acceleration(NamedTuple):
@@ -208,7 +224,7 @@ def accelerate(module: nn.Module, *, fallback: bool = True, threads: int | None 
     """Put the engine behind every `torch.nn.LSTM` in `module` (or `module` itself), in place.
 
     The layers stay the same objects of the same class with the same parameters, so optimisers, hooks, state dicts and
-    whatever converts models are not touched. What the engine does not do (other devices and dtypes, autocast, tracing, …)
+    whatever converts models are not touched. What the engine does not do (other devices and dtypes, tracing, …)
     is left to PyTorch, with one warning for each reason; `fallback=False` makes it a FastLSTMError. `threads` limits the
     engine's workers. The report says which layers were left alone, and why.
 
