@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -13,35 +14,39 @@ from fastlstm.data.batching import NameBatches
 from fastlstm.data.feeds import NameFeed
 from fastlstm.data.given import Condition, conditions_of, numbers_of
 from fastlstm.data.names import Names
-from fastlstm.data.novelty import NameIndex, read_index
+from fastlstm.data.novelty import NameIndex, keep_index, read_index
 from fastlstm.data.opening import as_data
 from fastlstm.data.texts import Text
 from fastlstm.data.vocabulary import Vocabulary
-from fastlstm.errors import FastLSTMError
+from fastlstm.errors import FastLSTMError, counted, printable
 from fastlstm.generation import classification, sampling, stream
 from fastlstm.interop.page.assemble import Page, build
 from fastlstm.network.model import Network
 from fastlstm.training.attendance import Attendance
+from fastlstm.training.bars import Bar, wanted
 from fastlstm.training.defaults import LENGTHS
 from fastlstm.training.evaluation import Scores, evaluate_names, evaluate_text
 from fastlstm.training.history import History
+from fastlstm.training.keywords import Keywords, check, documented, explicit
 from fastlstm.training.model_file import load_model, save_model
 from fastlstm.training.options import Options
 from fastlstm.training.ranks import Ranks
 from fastlstm.training.runs import Run
 from fastlstm.training.session import Record, Session, train
 from fastlstm.training.starting import begin, keywords
+from fastlstm.training.stored import scores_of
 
 EVALUATION_BATCH = 256
 
 
+@documented
 class CharLM:
     """A names or text generator: embedding → LSTM layers → characters.
 
-    The keywords are any of `fastlstm.training.options.Options`, the same as `fastlstm train --help` shows: hidden,
-    embedding, layers, dropout, dtype, precision, seed, threads, … What `fit` is given decides between names and text.
-    `network`, `vocabulary`, `kind` and `preprocessing` are there after `fit` or `load`; `index` holds the
-    training names. Raises FastLSTMError for values out of range, TypeError for unknown keywords.
+    The keywords are those that `fastlstm train --help` shows, and each of them may be given to `fit` too, which decides
+    between names and text by what it is given. `network`, `vocabulary`, `kind` and `preprocessing` are there after `fit`
+    or `load`; `index` holds the training names. Raises FastLSTMError for values out of range, TypeError for unknown
+    keywords.
 
     >>> lm = CharLM(hidden=8, embedding=4, seed=1)
     >>> history = lm.fit(["anna", "hanna", "nan"], steps=20, validation=0)
@@ -49,14 +54,36 @@ class CharLM:
     (3, 20)
     """
 
-    def __init__(self, **options: Any) -> None:
-        Options.of(options)
-        self._options = options
+    @explicit(defaults=True)
+    def __init__(self, **options: Unpack[Keywords]) -> None:
+        check(options)
+        self._options: dict[str, Any] = {**options}
         self._network: Network | None = None
         self._vocabulary: Vocabulary | None = None
+        self._trained: dict[str, Any] = {}  # as the `extra` of a model file has it
         self.kind = ""
         self.preprocessing: dict[str, Any] = {}
         self.index: NameIndex | None = None
+
+    def __repr__(self) -> str:
+        """The kind, the sizes, the vocabulary, how far it was trained and how well it did.
+
+        >>> CharLM(hidden=8)
+        <CharLM that has learned nothing yet: hidden=8>
+        """
+        if self._network is None:
+            given = ", ".join(
+                f"{name}={value!r}" for name, value in self._options.items() if value is not None
+            )
+            return f"<CharLM that has learned nothing yet{': ' if given else ''}{given}>"
+        a, characters = self._network.architecture, printable("".join(self.vocabulary.characters), 40)
+        facts = [f"CharLM of {self.kind}: {a.layers} × {counted(a.hidden, 'unit')}, embedding {a.embedding}"]
+        facts += [f"{counted(len(self.vocabulary.characters), 'character')} ({characters})"]
+        facts += [condition.describe() for condition in self.conditions]
+        facts += [counted(self._trained["step"], "step")] if self._trained.get("step") else []
+        scores = scores_of(self._trained.get("validation"))
+        facts += [f"{scores.loss:.4f} nats a character on what was held out"] if scores else []
+        return f"<{', '.join(facts)}>"
 
     @property
     def network(self) -> Network:
@@ -72,6 +99,7 @@ class CharLM:
             raise FastLSTMError("this CharLM has learned nothing yet: call fit, or CharLM.load")
         return self._vocabulary
 
+    @explicit(defaults=False)
     def fit(
         self,
         data: Names | Text | str | Iterable[str],
@@ -79,33 +107,41 @@ class CharLM:
         on_record: Callable[[Record], object] | None = None,
         out: str | os.PathLike[str] | None = None,
         comm: Any = None,
-        **options: Any,
+        progress: bool | None = None,
+        **options: Unpack[Keywords],
     ) -> History:
         """Train on names (a list of strings or a `Names`) or on a text (one string or a `Text`).
 
         The options are those of the constructor: epochs, steps or minutes; batch_size, lr, validation, …;
-        given here they win. `on_record` sees the `Record` of every step. `out` names a folder for a run such
-        as `fastlstm train` makes. `comm` is an mpi4py communicator, all of whose ranks call this with the same
-        arguments; the first writes the run. It ends with the weights that were best on what was held out; after an error
-        or Ctrl-C it has the last ones.
+        given here they win. `on_record` sees the `Record` of every step, `progress` shows a bar of them, by default on a
+        terminal and in a notebook. `out` names a folder for a run such as `fastlstm train` makes. `comm` is an mpi4py
+        communicator, all of whose ranks call this with the same arguments; the first writes the run. It ends with the
+        weights that were best on what was held out; after an error or Ctrl-C it has the last ones.
 
         A model that has been fitted or loaded goes on from its weights, as `fastlstm train --from` does: sizes are the
         model's, characters and conditions that the data have and it lacks are added, which the history's `notes` say, and
         the learning rate is lower by default. Raises FastLSTMError for unusable data, for what contradicts the model and
         for a loss that diverges.
         """
+        check(options)
         ranks = Ranks(comm)
-        session, notes = self._session(data, options, ranks)
+        session, notes = self._session(data, {**options}, ranks)
         self.kind, self.preprocessing = session.kind, session.preprocessing
         self._network, self._vocabulary = session.network, session.vocabulary
         feed = session.feed
-        self.index = NameIndex.of(feed.train, feed.held_out) if isinstance(feed, NameFeed) else None
+        self.index = None
+        if isinstance(feed, NameFeed) and session.options.index:
+            self.index = NameIndex.of(feed.train, feed.held_out)
         records: list[Record] = []
         best: np.ndarray | None = None
         run = None
         if out is not None:
             run = ranks.on_first(Run.create, session, "-", out) or Attendance(session, Path(out))
-        try:
+        with ExitStack() as held:
+            if run:
+                held.enter_context(run)
+            bar = held.enter_context(Bar(session, leave=True)) if ranks.first and wanted(progress) else None
+            held.callback(self._remember, session)
             for record in run.follow() if run else train(session):
                 if record.best:
                     best = session.network.parameters.flat.copy()
@@ -113,13 +149,19 @@ class CharLM:
                     records.append(record)
                 if on_record is not None:
                     on_record(record)
-        finally:
-            if run:
-                run.close()
+                if bar is not None:
+                    bar.show(record)
+        p = session.position
         if best is not None:
             session.network.parameters.flat[:] = best
-        p = session.position
+            self._remember(session, best=True)
         return History(records, p.step, p.best_step, p.best, notes)
+
+    def _remember(self, session: Session, best: bool = False) -> None:
+        """Of which step the weights are, the last or the best, and with it what they scored."""
+        p = session.position
+        scores = p.best and p.best._asdict() if best or p.step == p.best_step else None
+        self._trained = {"step": p.best_step if best else p.step, "validation": scores}
 
     def _session(
         self, data: Names | Text | str | Iterable[str], given: dict[str, Any], ranks: Ranks
@@ -132,11 +174,6 @@ class CharLM:
         if self._network is not None:
             merged = {**before, **keywords(self, given, "this model")}
         options = Options.of(merged)
-        for name, value in options.reading.items():
-            if name not in ("kind", "lowercase") and value != getattr(Options, name):
-                raise FastLSTMError(
-                    f"{name} says how a file is read: give it to fl.read_names or fl.read_text"
-                )
         read = as_data(data, options.lowercase)
         if read.kind != (self.kind or options.kind or read.kind):
             raise FastLSTMError(
@@ -196,9 +233,14 @@ class CharLM:
         metrics = history.to_dict() if history else None
         return build(self, title, metrics, self.index if with_index else None, half)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as one safetensors file, replaced atomically."""
-        save_model(path, self.network, self.vocabulary, self.kind, self.preprocessing)
+    def save(self, path: str | os.PathLike[str], index: bool = True) -> None:
+        """Write the model as one safetensors file, replaced atomically.
+
+        The training names, if it has them, go into a file beside it that ends in .index, for `load` and for
+        `fastlstm sample --novel`; with `index=False` they stay out, and an older file of theirs is taken away.
+        """
+        save_model(path, self.network, self.vocabulary, self.kind, self.preprocessing, self._trained)
+        keep_index(path, self.index if index else None)
 
     @classmethod
     def load(
@@ -214,6 +256,7 @@ class CharLM:
         lm._network.threads = threads
         lm._network.precision = precision or lm._network.precision
         lm.kind, lm.preprocessing = model.kind, model.preprocessing
+        lm._trained = {name: model.extra[name] for name in ("step", "validation") if name in model.extra}
         lm.index = read_index(path)
         return lm
 

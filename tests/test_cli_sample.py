@@ -223,7 +223,7 @@ def test_missing_models_and_indexes_are_named(folder: Path, text_run: Path, tmp_
     path = tmp_path / "alone.safetensors"
     save_model(path, model.network, model.vocabulary, model.kind, model.preprocessing)
     for option in ("--novel", "--report"):
-        assert "names.index" in sample(path, option, code=1).stderr
+        assert "alone.index" in sample(path, option, code=1).stderr
 
 
 def test_sampling_starts_without_the_heavy_packages(run: Path) -> None:

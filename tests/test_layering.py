@@ -21,8 +21,8 @@ ORDER = {
     "network": "limits reference architecture lstm optim program model growing",
     "data": "files encodings reading given gathering dialects tables columns vocabulary encoded lists names embedded texts"
     " opening novelty batching feeds",
-    "training": "schedules defaults values options folders launchers ranks building evaluation budget stored"
-    " model_file starting session attendance checkpoint plots history runs",
+    "training": "schedules defaults values options keywords folders launchers ranks building evaluation budget stored"
+    " model_file starting session attendance checkpoint bars plots history runs",
     "generation": "stream request drawing sampling scoring classification report",
     "interop": "weights gate autograd torch keras onnx page",
     "charlm": "",

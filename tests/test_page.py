@@ -71,7 +71,7 @@ def test_options_of_the_page(folder: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone.safetensors"
     alone.write_bytes((folder / "model.safetensors").read_bytes())
     done = run("export", alone, page, "--to", "page", "--with-index")
-    assert (done.exit_code, "names.index" in done.stderr) == (1, True)
+    assert (done.exit_code, "alone.index" in done.stderr) == (1, True)
     assert of_run(alone, load_model(alone)).html.count("<title>Alone</title>") == 1
     done = run("export", folder, tmp_path / "x.onnx", "--half")
     assert (done.exit_code, "for pages" in done.stderr) == (2, True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from fastlstm.training.defaults import BY_KIND
+from fastlstm.training.keywords import shown
 from fastlstm.training.options import Options, flag
 from fastlstm.training.values import several, whole_or_share
 
@@ -82,21 +82,5 @@ def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., A
         multiple=convert is several,
         callback=(lambda _ctx, _option, value: value or None) if convert is several else None,
         metavar=metavar,
-        help=rules["help"] + _shown(field),
+        help=shown(field),
     )
-
-
-def _shown(field: Field[Any]) -> str:
-    """The default, in brackets; nothing where the help says it or there is none."""
-    by_kind = {kind: defaults.get(field.name) for kind, defaults in BY_KIND.items()}
-    if field.default is not None:
-        return f"  [{_spelled(field.default)}]"
-    if None in by_kind.values():
-        return ""
-    if len(set(by_kind.values())) == 1:
-        return f"  [{_spelled(by_kind['names'])}]"
-    return "  [" + ", ".join(f"{kind} {_spelled(value)}" for kind, value in by_kind.items()) + "]"
-
-
-def _spelled(value: Any) -> str:
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"

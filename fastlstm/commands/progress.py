@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from time import monotonic
 from typing import Any
 
 import click
@@ -12,10 +11,10 @@ from fastlstm.data.feeds import TextFeed
 from fastlstm.data.novelty import NameIndex
 from fastlstm.errors import printable
 from fastlstm.generation.sampling import generate
+from fastlstm.training.bars import Bar
 from fastlstm.training.evaluation import Scores
 from fastlstm.training.session import Record, Session
 
-REFRESH = 0.25  # seconds between two figures on the bar
 MOST_ROWS = 100  # shown of a run, about; metrics.csv has them all
 SAMPLE_LENGTH = 200  # characters of a text's sample
 
@@ -33,45 +32,24 @@ class Progress:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self._bar: Any = None
-        self._refreshed = monotonic()
         self._rows = 0
         interval = session.options.validate_every or session.feed.steps_per_epoch
         expected = session.total // min(interval, session.options.log_every)
         self._stride = max(1, expected // MOST_ROWS)  # rows of which only the last is shown
         self._known: NameIndex | None = None
-        self._characters = 0
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            form = "{percentage:3.0f}%|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-            done = session.position.step
-            self._bar = tqdm(total=session.total, initial=done, bar_format=form, leave=False, mininterval=0.1)
-            self._bar.set_postfix_str("the first step may compile")
+        self._bar = Bar(session) if sys.stderr.isatty() else None
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.close()
+            self._bar.__exit__()
 
     def show(self, record: Record) -> None:
         """Take in one step; called after each, so it does next to nothing unless something is due."""
         if self._bar is not None:
-            if self._bar.n == self._bar.initial:
-                self._bar.unpause()  # compilation is no measure of the time left
-            self._bar.update()
-            self._characters += record.characters
-            now = monotonic()
-            if now - self._refreshed > REFRESH:
-                speed = self._characters / (now - self._refreshed)
-                self._bar.set_postfix_str(
-                    f"loss {record.smoothed:.3f}, perplexity {Scores(record.smoothed, 0, 0).perplexity:.2f}, "
-                    f"{speed:,.0f} characters/s",
-                    refresh=False,
-                )
-                self._refreshed, self._characters = now, 0
+            self._bar.show(record)
         if record.train is None:
             return
         validated = record.best or record.validation is not None
@@ -84,7 +62,7 @@ class Progress:
         if self._bar is None:
             click.echo(line)
         else:
-            with self._bar.external_write_mode():
+            with self._bar.tqdm.external_write_mode():
                 click.echo(line)
 
     def _row(self, record: Record) -> None:

@@ -140,11 +140,12 @@ def _read_files(run: str, model: Any, controls: dict[str, Any]) -> None:
 
 
 def _index(run: str) -> Any:
-    from fastlstm.data.novelty import FILE_NAME, read_index
+    from fastlstm.data.novelty import index_file, read_index
 
     index = read_index(run)
     if index is None:
-        raise FastLSTMError(f"{run} has no {FILE_NAME}, its training names; --avoid FILE takes another list")
+        missing = index_file(run).name
+        raise FastLSTMError(f"{run} has no {missing}, its training names; --avoid FILE takes another list")
     return index
 
 

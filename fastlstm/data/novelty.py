@@ -1,8 +1,9 @@
 """Which names are new: an exact index of the names of a run's data, and lists of names to avoid.
 
-A run keeps it as `names.index`: gzip around one JSON object of two, "train" and "validation", each name -> how
-often it counts, in the order of code points; `zcat` shows it. A file of fastlstm 0.1 has one object, of the
-training names alone. It discloses the names, which is why a run can be trained without it.
+A run keeps it as `names.index`, a model that is saved as x.safetensors as `x.index`: gzip around one JSON object of two,
+"train" and "validation", each name -> how often it counts, in the order of code points; `zcat` shows it. A file of
+fastlstm 0.1 has one object, of the training names alone. It discloses the names, which is why a run can be trained
+without it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from fastlstm.data.names import Names, read_names
 from fastlstm.data.reading import Source, preprocess
 from fastlstm.errors import FastLSTMError
 
-FILE_NAME = "names.index"
+FILE_NAME = "names.index"  # in a run's folder
+MODEL_OF_RUN = "model.safetensors"
 
 
 class NameIndex(Mapping[str, float]):
@@ -70,7 +72,7 @@ def write_index(path: str | os.PathLike[str], index: NameIndex) -> None:
         for part, counts in parts.items()
     }
     text = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
-    write_atomically(_file(path), gzip.compress(text.encode("utf-8", "surrogatepass"), mtime=0))
+    write_atomically(index_file(path), gzip.compress(text.encode("utf-8", "surrogatepass"), mtime=0))
 
 
 def read_index(path: str | os.PathLike[str]) -> NameIndex | None:
@@ -78,7 +80,7 @@ def read_index(path: str | os.PathLike[str]) -> NameIndex | None:
 
     Raises FastLSTMError for a file that is no such index.
     """
-    file = _file(path)
+    file = index_file(path)
     if not file.is_file():
         return None
     try:
@@ -91,11 +93,22 @@ def read_index(path: str | os.PathLike[str]) -> NameIndex | None:
         raise FastLSTMError(f"{file} is damaged or no index of names ({error}); train again") from None
 
 
-def _file(path: str | os.PathLike[str]) -> Path:
+def keep_index(model: str | os.PathLike[str], index: NameIndex | None) -> None:
+    """Put an index beside a model file, or take an older one of it away."""
+    if index is None:
+        index_file(model).unlink(missing_ok=True)
+    else:
+        write_index(model, index)
+
+
+def index_file(path: str | os.PathLike[str]) -> Path:
+    """The index of a run's folder or of a model in one, of a model file, or itself."""
     path = Path(path)
     if path.is_dir():
         return path / FILE_NAME
-    return path.with_name(FILE_NAME) if path.suffix == ".safetensors" else path
+    if path.suffix != ".safetensors":
+        return path
+    return path.with_name(FILE_NAME) if path.name == MODEL_OF_RUN else path.with_suffix(".index")
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:

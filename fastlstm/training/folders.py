@@ -23,10 +23,11 @@ from typing import IO, Any, NamedTuple
 
 from fastlstm.data.files import write_atomically
 from fastlstm.data.novelty import FILE_NAME as INDEX
+from fastlstm.data.novelty import MODEL_OF_RUN as MODEL
 from fastlstm.errors import FastLSTMError, typed
 from fastlstm.training.options import Options
 
-MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 METRICS, CONFIG, CURVES = "metrics.csv", "config.json", "curves.png"
 IDS = "text.ids"
 LOCK = ".lock"

@@ -18,7 +18,7 @@ import numpy as np
 
 from fastlstm.data.files import write_atomically
 from fastlstm.data.given import conditions_of
-from fastlstm.data.novelty import FILE_NAME, read_index
+from fastlstm.data.novelty import index_file, read_index
 from fastlstm.errors import FastLSTMError
 from fastlstm.interop.page.kernel import module
 from fastlstm.interop.page.units import followers
@@ -112,7 +112,8 @@ def of_run(
     name = re.sub(r"-\d+$", "", folder.name.removesuffix(".safetensors"))
     index = read_index(run) if with_index else None
     if with_index and index is None:
-        raise FastLSTMError(f"{run} has no {FILE_NAME}, its training names, so its page cannot tell new ones")
+        missing = index_file(run).name
+        raise FastLSTMError(f"{run} has no {missing}, its training names, so its page cannot tell new ones")
     metrics = read_metrics(folder) if (folder / METRICS).is_file() else None
     return build(model, title or name[:1].upper() + name[1:], metrics, index, half)
 
