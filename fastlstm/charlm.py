@@ -131,7 +131,7 @@ class CharLM:
         feed = session.feed
         self.index = None
         if isinstance(feed, NameFeed) and session.options.index:
-            self.index = NameIndex.of(feed.train, feed.held_out)
+            self.index = NameIndex.of(feed.train, feed.held_out, feed.conditions)
         records: list[Record] = []
         best: np.ndarray | None = None
         run = None

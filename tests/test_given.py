@@ -17,7 +17,7 @@ from fastlstm.data.batching import NameBatches, split_names
 from fastlstm.data.gathering import Column, gather, spec
 from fastlstm.data.given import Condition, numbers_of
 from fastlstm.errors import FastLSTMError
-from fastlstm.generation.classification import assess
+from fastlstm.generation.classification import assess, table
 from fastlstm.generation.sampling import generate
 from fastlstm.generation.scoring import beam, score
 from fastlstm.interop.weights import read_torch, write_torch
@@ -306,6 +306,26 @@ def test_one_name_that_cannot_be_read_hides_no_other(lm, tmp_path):
 
 def names_known(lm):
     return "".join(lm.vocabulary.characters[:3])
+
+
+def test_rows_without_a_value_are_not_judged(lm):
+    names = fl.Names(["alma", "bono", "alma"], given={"Sex": ["F", "", None]})
+    found = assess(lm, names, "Sex")
+    assert (found.unknown, found.accuracy) == (2, 1.0)
+    assert "2 rows without a value left out" in table(found)
+    assert lm.evaluate(names).loss > 0
+    with pytest.raises(FastLSTMError, match="'Sex' is blank in every row that counts"):
+        assess(lm, fl.Names(["alma", "bono"], given={"Sex": ["", None]}), "Sex")
+    weighted = fl.Names(["alma", "bono"], given={"Sex": ["F", ""]}, weights=[0, 1])
+    with pytest.raises(FastLSTMError, match="blank in every row that counts"):
+        assess(lm, weighted, "Sex")
+    with_blanks = fl.CharLM(hidden=4, embedding=4)
+    with_blanks.fit(fl.Names(["a", "b", "ab"], given={"Sex": ["F", "", "M"]}), steps=2, validation=0)
+    assert assess(with_blanks, fl.Names(["a"], given={"Sex": [""]}), "Sex").confusion.sum(1).tolist() == [
+        0,
+        0,
+        1,
+    ]
 
 
 def test_a_value_without_weight_is_never_the_most_probable():

@@ -104,3 +104,28 @@ def test_lines_keep_their_blanks(tmp_path: Path) -> None:
 def test_comparable_spelling() -> None:
     assert comparable(" a\u030a ") == "å"
     assert comparable("Anna") == "Anna"
+
+
+def test_names_under_values_are_kept_with_them(tmp_path):
+    sex, year = ["F", "M", "M", "F"], [1985, 1994, 1999, None]
+    names = Names(["kim", "kim", "bob", "ann"], given={"Sex": sex, "Year:10": year})
+    held_out = Names(["eve"], given={"Sex": ["F"], "Year:10": [1994]})
+    whole = NameIndex.of(names, held_out, names.given.conditions)
+    write_index(tmp_path, whole)
+    back = read_index(tmp_path)
+    assert (back.train, back.held_out) == (whole.train, whole.held_out)
+    for index in (whole, back):
+        girls = index.within([{"Sex": "F"}])
+        assert (girls.train, girls.held_out) == ({"kim": 1, "ann": 1}, {"eve": 1})
+        assert dict(index.within([{"Sex": "M", "Year": "1990–1999"}])) == {"kim": 1, "bob": 1}
+        assert set(index.within([{"Year": "1980–1989"}, {"Sex": "M"}])) == {"kim", "bob"}
+        assert dict(index.within([{}])) == dict(index)
+    for other in ({"Sex": "X"}, {"Land": "DE"}):
+        with pytest.raises(FastLSTMError, match="made without these values"):
+            back.within([other])
+
+
+def test_values_of_rows_count_by_weight():
+    names = Names(["kim", "kim", "kim"], weights=[0.5, 2, 4], given={"Sex": ["F", "F", "M"]})
+    index = NameIndex.of(names, None, names.given.conditions)
+    assert index.within([{"Sex": "F"}]).train == {"kim": 2.5}

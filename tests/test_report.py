@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fastlstm.data.names import Names
 from fastlstm.data.novelty import NameIndex
 from fastlstm.errors import FastLSTMError
 from fastlstm.generation.report import compare, picture, rows, table
@@ -26,6 +27,18 @@ def test_shares_weigh_every_name_as_often_as_it_occurs() -> None:
     assert facts.letters["b"] == (1 / 6, 4 / 8)
     for shares in (facts.lengths, facts.letters):
         assert [sum(side) for side in zip(*shares.values(), strict=True)] == pytest.approx([1, 1])
+
+
+def test_names_that_were_given_a_value_are_compared_with_those_that_have_it() -> None:
+    names = Names(["anna", "bob", "kim", "kim"], given={"Sex": ["F", "M", "F", "M"]})
+    index = NameIndex.of(names, None, names.given.conditions if names.given else ())
+    facts = compare(["anna", "bob", "bob", "kim", "zoe"], index, [{"Sex": "F"}])
+    assert (facts.new, facts.known, facts.held_out, facts.elsewhere) == (1, 2, 0, 2)
+    assert (facts.training, facts.found) == (2, 2)
+    assert facts.letters["b"] == (2 / 5, 0)
+    assert "others'         2   40.0 %   in the data, but under other values than these" in table(facts)
+    assert "others'" not in table(compare(["anna"], index, [{"Sex": "F"}]))
+    assert compare(["anna", "bob"], index).elsewhere == 0
 
 
 def test_nothing_drawn_is_no_error() -> None:

@@ -151,7 +151,7 @@ def _assess(model: Any, read: Any, by: str, form: str, picture: str | None) -> N
     found = classification.assess(model, read, by)
     if picture:
         draw(classification.picture, found, picture)
-    facts = {"accuracy": found.accuracy, "log_loss": found.log_loss}
+    facts = {"accuracy": found.accuracy, "log_loss": found.log_loss, "rows_without_value": found.unknown}
     if form == "json":
         facts |= {"values": found.values, "confusion": found.confusion.tolist()}
     _show([facts], classification.table(found), form)

@@ -115,7 +115,7 @@ def command(
         entries = _drawn(model, controls, scores)
     wanted = controls["n"] * len(controls.get("prefixes", "1")) * len(combinations)
     if report:
-        count = _report(run, [name for name, _, _ in entries], form, picture, out)
+        count = _report(run, [name for name, _, _ in entries], combinations, form, picture, out)
     else:
         fields = [model.kind.removesuffix("s"), *combinations[0]]
         count = _write(entries, fields, form, scores, out)
@@ -236,11 +236,13 @@ def _write(entries: Iterable[Entry], fields: list[str], form: str, scores: bool,
     return count
 
 
-def _report(run: str, names: list[str], form: str, picture: str | None, out: IO[str]) -> int:
-    """Write the comparison with the training names, and draw it where matplotlib is installed."""
+def _report(
+    run: str, names: list[str], given: list[dict[str, str]], form: str, picture: str | None, out: IO[str]
+) -> int:
+    """Write the comparison with the training names of what was given, and draw it where matplotlib is installed."""
     from fastlstm.generation import report
 
-    facts = report.compare(names, _index(run))
+    facts = report.compare(names, _index(run), given if any(given) else None)
     if form == "csv":
         table = csv.writer(out, lineterminator="\n")
         table.writerows([("measure", "value", "drawn", "training"), *report.rows(facts)])

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastlstm.data.given import Condition, conditions_of, place_of
 from fastlstm.data.names import Names
-from fastlstm.errors import FastLSTMError, printable, quoted
+from fastlstm.errors import FastLSTMError, counted, printable, quoted
 from fastlstm.generation.scoring import score
 
 
@@ -26,6 +26,7 @@ class Assessment(NamedTuple):
     accuracy: float
     log_loss: float  # nats a name
     confusion: np.ndarray  # (values, values) float64: row, the true value; column, the most probable one
+    unknown: int  # rows without a value, which are left out
 
 
 def condition_called(model: Any, title: str) -> Condition:
@@ -53,7 +54,8 @@ def classify(model: Any, names: Sequence[str], title: str) -> np.ndarray:
 def assess(model: Any, names: Names, title: str) -> Assessment:
     """How well the model tells a condition's values from names whose values are known.
 
-    Raises FastLSTMError where the names' values are not given or are none of the model's.
+    Rows whose value is blank, where the model has met no blanks, are left out. Raises FastLSTMError where the names' values
+    are not given or are none of the model's.
     """
     conditions = conditions_of(model)
     place = place_of([condition.title for condition in conditions], title)
@@ -64,8 +66,12 @@ def assess(model: Any, names: Names, title: str) -> Assessment:
             f"{names.source}: the names come without {quoted(condition.title)}, which they are judged by"
         )
     true = names.given.under(conditions)[:, place] - 1
-    posterior = log_posterior(model, names.distinct, title, prepared=True)[names.rows]
-    weights = np.ones(len(true)) if names.weights is None else names.weights
+    known = true >= 0
+    weights = (np.ones(len(true)) if names.weights is None else names.weights)[known]
+    if not weights.any():
+        raise FastLSTMError(f"{names.source}: {quoted(condition.title)} is blank in every row that counts")
+    true = true[known]
+    posterior = log_posterior(model, names.distinct, title, prepared=True)[names.rows[known]]
     guessed, confusion = posterior.argmax(1), np.zeros((len(condition.values), len(condition.values)))
     np.add.at(confusion, (true, guessed), weights)
     losses = -posterior[np.arange(len(true)), true]
@@ -74,6 +80,7 @@ def assess(model: Any, names: Names, title: str) -> Assessment:
         float(np.trace(confusion) / confusion.sum()),
         float((losses * weights).sum() / weights.sum()),
         confusion,
+        int((~known).sum()),
     )
 
 
@@ -81,7 +88,9 @@ def table(found: Assessment) -> str:
     """The accuracy, the loss, and the confusion table in lines; rows are the true values."""
     values = [printable(value, 40) for value in found.values]
     width = max(8, *map(len, values), *(len(f"{count:,.0f}") for count in found.confusion.flat))
-    lines = [f"accuracy {found.accuracy:.1%}, log-loss {found.log_loss:.4f} nats a name", ""]
+    lines = [f"accuracy {found.accuracy:.1%}, log-loss {found.log_loss:.4f} nats a name"]
+    lines += [f"{counted(found.unknown, 'row')} without a value left out"] if found.unknown else []
+    lines += [""]
     lines.append(" " * (width + 2) + "  ".join(f"{value:>{width}}" for value in values))
     for value, row in zip(values, found.confusion, strict=True):
         lines.append(f"{value:>{width}}  " + "  ".join(f"{count:>{width},.0f}" for count in row))

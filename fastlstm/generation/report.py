@@ -21,6 +21,7 @@ class Report(NamedTuple):
     new_distinct: int
     known: int  # draws that are in the training data
     held_out: int  # and in the part held out from training
+    elsewhere: int  # and in the data, but not under the values that were given
     repeated: int  # draws that an earlier draw equals
     training: int  # distinct training names
     found: int  # of them, those that were drawn
@@ -28,15 +29,20 @@ class Report(NamedTuple):
     letters: Shares  # by first letter
 
 
-def compare(names: Sequence[str], index: NameIndex) -> Report:
+def compare(
+    names: Sequence[str], index: NameIndex, given: Sequence[Mapping[str, str]] | None = None
+) -> Report:
     """Compare drawn names with the training names, each of which counts as often as it did in training.
+
+    With what was `given`, combinations of values by title, they are compared with the training names of these values.
 
     >>> facts = compare(["anna", "eve", "eve"], NameIndex({"anna": 2, "bob": 1}))
     >>> facts.new, facts.known, facts.repeated, facts.lengths[3]
     (2, 1, 1, (0.6666666666666666, 0.3333333333333333))
     """
     counts = Counter(comparable(name) for name in names)
-    parts = {name: index.part(name) for name in counts}
+    inside = index.within(given) if given else index
+    parts = {name: inside.part(name) or ("elsewhere" if name in index else None) for name in counts}
     draws = Counter[str | None]()
     for name, count in counts.items():
         draws[parts[name]] += count
@@ -48,11 +54,12 @@ def compare(names: Sequence[str], index: NameIndex) -> Report:
         new_distinct=found[None],
         known=draws["train"],
         held_out=draws["validation"],
+        elsewhere=draws["elsewhere"],
         repeated=len(names) - len(counts),
-        training=len(index.train),
+        training=len(inside.train),
         found=found["train"],
-        lengths=_shares(counts, index.train, len),
-        letters=_shares(counts, index.train, lambda name: name[:1]),
+        lengths=_shares(counts, inside.train, len),
+        letters=_shares(counts, inside.train, lambda name: name[:1]),
     )
 
 
@@ -68,7 +75,7 @@ def _shares(drawn: Mapping[str, float], training: Mapping[str, float], key: Any)
 
 def rows(facts: Report) -> list[tuple[str, str, float, float | None]]:
     """The report as rows (measure, value, drawn, training), for CSV."""
-    counts = [(name, "", getattr(facts, name), None) for name in Report._fields[:9]]
+    counts = [(name, "", getattr(facts, name), None) for name in Report._fields[:10]]
     return [
         *counts,
         *(("length", str(value), *shares) for value, shares in facts.lengths.items()),
@@ -83,9 +90,10 @@ def table(facts: Report) -> str:
         ("in train", facts.known, f"{facts.found:,} of its {facts.training:,} distinct names"),
         ("held out", facts.held_out, "in the data, but held out from training"),
         ("repeated", facts.repeated, "equal to an earlier one"),
+        ("others'", facts.elsewhere, "in the data, but under other values than these"),
     )
     lines = [f"{facts.drawn:,} names drawn, {facts.distinct:,} distinct"]
-    for title, count, remark in counts:
+    for title, count, remark in counts[: 4 + bool(facts.elsewhere)]:
         lines.append(f"{title:>8} {count:9,}  {_percent(count / max(facts.drawn, 1))}   {remark}")
     for title, shares in (("length", facts.lengths), ("first", facts.letters)):
         lines += ["", f"{title:>8}   drawn   train"]

@@ -209,7 +209,7 @@ class Run(Attendance):
         cut(self.folder / METRICS, self.session.position.step)
         feed = self.session.feed
         if isinstance(feed, NameFeed) and self.session.options.index:
-            write_index(self.folder, NameIndex.of(feed.train, feed.held_out))
+            write_index(self.folder, NameIndex.of(feed.train, feed.held_out, feed.conditions))
         self.describe()
 
     def _keep(self) -> None:
