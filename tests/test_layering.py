@@ -19,7 +19,7 @@ ORDER = {
     "errors": "",
     "engine": "memory signals compiled simd kernels cores workers parameters arena layout sequence positions",
     "network": "limits reference architecture lstm optim program model growing",
-    "data": "files encodings reading given gathering dialects tables columns vocabulary encoded lists names embedded texts"
+    "data": "files encodings reading given gathering dialects tables columns vocabulary utf8 encoded lists names embedded texts"
     " opening novelty batching feeds",
     "training": "schedules defaults values options keywords folders launchers ranks building evaluation budget stored"
     " model_file starting session attendance checkpoint bars plots history runs",

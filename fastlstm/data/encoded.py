@@ -22,8 +22,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from fastlstm.data.files import replacing
-from fastlstm.data.vocabulary import CODE_POINTS, code_points
-from fastlstm.engine.kernels.batch import number_characters
+from fastlstm.data.utf8 import first_character
+from fastlstm.data.vocabulary import CODE_POINTS
+from fastlstm.engine.kernels.utf8 import count_numbers, number_utf8
 from fastlstm.errors import FastLSTMError
 
 IN_MEMORY = 1 << 26  # bytes of numbers that are kept in memory
@@ -77,31 +78,71 @@ class Ids:
         return self._table.take(self._numbers).astype(dtype or self._table.dtype, copy=False)
 
 
-def encode(pieces: Iterable[str], kept: Kept | None = None) -> Encoded:
-    """Read a text once; beyond `IN_MEMORY` its numbers go to `kept`, or to a temporary file.
+def encode(pieces: Iterable[bytes], kept: Kept | None = None) -> Encoded:
+    """Read a text once, in pieces of whole characters of UTF-8; surrogates are taken for characters.
 
-    Raises FastLSTMError where there is no room for them.
+    Beyond `IN_MEMORY` its numbers go to `kept`, or to a temporary file. Raises FastLSTMError where there is no room for
+    them.
     """
-    table, codes = np.full(CODE_POINTS, -1, np.int32), np.zeros(CODE_POINTS, np.uint32)
-    counts, known = np.zeros((4, CODE_POINTS), np.int64), 0
-    summary = hashlib.blake2b(digest_size=16)
-    # The fingerprint takes as long as all the rest: it has a thread of its own, one piece behind.
+    numbering, summary = Numbering(), hashlib.blake2b(digest_size=16)
     with _Sink(kept) as sink, ThreadPoolExecutor(1) as beside:
+
+        def take(piece: bytes, numbers: np.ndarray) -> None:
+            summary.update(piece)
+            sink.write(numbers)
+
+        # The fingerprint takes as long as all the rest: it has a thread of its own, one piece behind.
         behind = beside.submit(int)
         for piece in pieces:
-            points = code_points(piece)
-            numbers = np.empty(len(points), np.uint32)
-            known = number_characters(points, table, codes, counts, known, numbers)
-            sink.write(numbers, known)
+            numbers = numbering.number(piece)
             behind.result()
-            behind = beside.submit(summary.update, piece.encode("utf-8", "surrogatepass"))
+            behind = beside.submit(take, piece, numbers)
         behind.result()
-        found = codes[:known].copy(), counts[:, :known].sum(0), summary.hexdigest()
+        found = numbering.codes, numbering.counts, summary.hexdigest()
         numbers = sink.finish(*found)
     if numbers is None and kept is not None:
         numbers = np.memmap(kept.path, sink.dtype, "r", shape=(int(found[1].sum()),))
     assert numbers is not None
     return Encoded(numbers, *found)
+
+
+class Numbering:
+    """Numbers characters in the order of their first occurrence, and counts them."""
+
+    def __init__(self) -> None:
+        self._table, self._codes = np.full(CODE_POINTS, -1, np.int32), []
+        self._counts, self._dtype = np.zeros((4, 256), np.int64), np.dtype(np.uint8)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The code points that have numbers, in their order."""
+        return np.array(self._codes, np.uint32)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How often each number occurred."""
+        return self._counts.sum(0)[: len(self._codes)]
+
+    def number(self, piece: bytes) -> np.ndarray:
+        """The numbers of a piece's characters, of the smallest unsigned type that holds all there have been."""
+        data, numbers = np.frombuffer(piece, np.uint8), np.empty(len(piece), self._dtype)
+        place, count = 0, 0
+        while True:
+            place, count = number_utf8(data, place, self._table, numbers, count)
+            if place == len(piece):
+                break
+            self._add(first_character(piece, place))
+            numbers = numbers.astype(self._dtype, copy=False)
+        count_numbers(numbers[:count], self._counts)
+        return numbers[:count]
+
+    def _add(self, character: str) -> None:
+        """Give a character the next number."""
+        self._table[ord(character)] = len(self._codes)
+        self._codes.append(ord(character))
+        self._dtype = np.min_scalar_type(len(self._codes) - 1)
+        if len(self._codes) > self._counts.shape[1]:
+            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)], axis=1)
 
 
 class _Sink:
@@ -118,14 +159,13 @@ class _Sink:
     def __exit__(self, *error: Any) -> None:
         self.open.__exit__(*error)
 
-    def write(self, numbers: np.ndarray, known: int) -> None:
-        """Take numbers below `known`."""
-        if (dtype := np.min_scalar_type(max(known, 1) - 1)) != self.dtype:
-            self.widen(dtype)
-        narrow = numbers.astype(dtype)
+    def write(self, numbers: np.ndarray) -> None:
+        """Take numbers, of the type before or of a larger one."""
+        if numbers.dtype != self.dtype:
+            self.widen(numbers.dtype)
         with self.explained():
-            self.file.write(narrow.data)
-            self.checksum = zlib.crc32(narrow.data, self.checksum)
+            self.file.write(numbers.data)
+            self.checksum = zlib.crc32(numbers.data, self.checksum)
             if self.file.tell() > IN_MEMORY and isinstance(self.file, io.BytesIO):
                 self.spill(self.file)
 

@@ -16,13 +16,15 @@ import unicodedata
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import IO
 
 from fastlstm.data.encodings import marked, no_text, suggestions, unmarked
 from fastlstm.errors import FastLSTMError, counted, printable, quoted
 
 PIECE = 1 << 20  # bytes read at once
+AHEAD = 1 << 24  # bytes that the disk fetches meanwhile
 HEAD = 1 << 16  # bytes that say what a file is
 LONGEST_LINE = 2 * PIECE  # characters, of a table or a list of names
 
@@ -123,6 +125,20 @@ class Source:
             if stream is not self._copy:
                 stream.close()
 
+    def raw(self) -> Iterator[bytes]:
+        """The bytes in pieces as they are, of which the last one is empty."""
+        with self._explained(), self._bytes() as stream:
+            ahead = getattr(os, "posix_fadvise", None) if isinstance(stream, io.BufferedReader) else None
+            place, data = 0, b"-"
+            while data:
+                if ahead:
+                    # The disk goes on while what has come is worked on.
+                    with suppress(OSError):
+                        ahead(stream.fileno(), place + PIECE, AHEAD, os.POSIX_FADV_WILLNEED)
+                data = stream.read(PIECE)
+                place += len(data)
+                yield data
+
     def pieces(self) -> Iterator[str]:
         """The text in pieces, without a byte order mark, each line ending in a single newline character.
 
@@ -131,27 +147,23 @@ class Source:
         decoder = codecs.getincrementaldecoder(self.encoding)()
         newlines = io.IncrementalNewlineDecoder(None, translate=True)
         line, first = 1, True
-        with self._explained(), self._bytes() as stream:
-            while True:
-                data = stream.read(PIECE)
-                try:
-                    text = newlines.decode(decoder.decode(data, not data), not data)
-                except UnicodeError as error:
-                    raise self._undecodable(error, newlines, line) from None
-                if first and text:
-                    text, first = text.removeprefix("\ufeff"), False
-                if "\0" in text:
-                    line += text.count("\n", 0, text.index("\0"))
-                    advice = suggestions(data, max(data.find(b"\0"), 0), self.encoding)
-                    raise FastLSTMError(
-                        f"{self.name}, line {line}: a NUL character, so this is no text in {self.encoding}; {advice}"
-                    )
-                self._check_controls(text)
-                if text:
-                    yield text
-                    line += text.count("\n")
-                if not data:
-                    return
+        for data in self.raw():
+            try:
+                text = newlines.decode(decoder.decode(data, not data), not data)
+            except UnicodeError as error:
+                raise self._undecodable(error, newlines, line) from None
+            if first and text:
+                text, first = text.removeprefix("\ufeff"), False
+            if "\0" in text:
+                line += text.count("\n", 0, text.index("\0"))
+                advice = suggestions(data, max(data.find(b"\0"), 0), self.encoding)
+                raise FastLSTMError(
+                    f"{self.name}, line {line}: a NUL character, so this is no text in {self.encoding}; {advice}"
+                )
+            self._check_controls(text)
+            if text:
+                yield text
+                line += text.count("\n")
 
     def _undecodable(
         self, error: UnicodeError, newlines: io.IncrementalNewlineDecoder, line: int
@@ -218,14 +230,32 @@ def cutting_point(text: str) -> int:
     """The last place where normal form and lower-casing can stop and start anew; 0 if there is none.
 
     Before a blank both can: the lower case of a Greek sigma depends on whether its word goes on. In a text
-    without blanks, only normal form counts, and the place is before a character that never joins the one to
-    its left: one that is neither a mark (category M) nor a Hangul vowel or final consonant.
+    without blanks, only normal form counts, and the place is before a character that never joins the one to its left.
     """
     blank = max(text.rfind("\n"), text.rfind(" "))
     if blank > 0:
         return blank
-    for place in range(len(text) - 1, 0, -1):
-        character = text[place]
-        if unicodedata.category(character)[0] != "M" and not "\u1160" <= character <= "\u11ff":
-            return place
-    return 0
+    return next((place for place in range(len(text) - 1, 0, -1) if not joins(text[place])), 0)
+
+
+def joins(character: str) -> bool:
+    """Whether normal form may join a character to those on its left, or change their order."""
+    first = unicodedata.normalize("NFD", character)[0]
+    return unicodedata.combining(first) > 0 or first in second_halves() or "\u1160" <= first <= "\u11ff"
+
+
+def is_plain(character: str) -> bool:
+    """Whether a character is one that normal form leaves as it is behind whatever other such characters.
+
+    >>> is_plain("ä"), is_plain("\N{COMBINING DIAERESIS}"), is_plain("\N{ANGSTROM SIGN}")
+    (True, False, False)
+    """
+    surrogate = "\ud800" <= character <= "\udfff"
+    return not surrogate and unicodedata.is_normalized("NFC", character) and not joins(character)
+
+
+@cache
+def second_halves() -> frozenset[str]:
+    """Of all characters that are made of two; but for Hangul's vowels and finals, which follow a rule of their own."""
+    pairs = (unicodedata.decomposition(chr(code)).split() for code in range(0x20000))
+    return frozenset(chr(int(pair[1], 16)) for pair in pairs if len(pair) == 2 and pair[0][0] != "<")

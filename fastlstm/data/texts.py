@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from fastlstm.data.encoded import Encoded, Ids, Kept, encode, reopen
-from fastlstm.data.reading import Source, preprocess, preprocessed
+from fastlstm.data.reading import Source, preprocess
+from fastlstm.data.utf8 import clean
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError, counted
 
@@ -41,8 +42,8 @@ class Text:
         >>> np.asarray(text.ids(text.vocabulary())[:6]).tolist()
         [1, 0, 6, 5, 7, 3]
         """
-        clean = preprocess(string.replace("\r\n", "\n").replace("\r", "\n"), lowercase)
-        return cls(encode([clean]), source, lowercase)
+        whole = preprocess(string.replace("\r\n", "\n").replace("\r", "\n"), lowercase)
+        return cls(encode([whole.encode("utf-8", "surrogatepass")]), source, lowercase)
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -102,7 +103,7 @@ def read_text(
             "lowercase": lowercase,
         }
         kept = Kept(Path(keep), origin)
-    encoded = (kept and reopen(kept)) or encode(preprocessed(source.pieces(), lowercase), kept)
+    encoded = (kept and reopen(kept)) or encode(clean(source, lowercase), kept)
     text = Text(encoded, source.name, lowercase)
     text.notes += source.notes
     return text

@@ -1,4 +1,4 @@
-"""From characters to numbers, from names to a padded batch, and from that to its positions."""
+"""From names to a padded batch, and from that to its positions."""
 
 from __future__ import annotations
 
@@ -59,22 +59,3 @@ def deal(lengths, loads, owners):
                 least = rank
         owners[b] = least
         loads[least] += lengths[b]
-
-
-@kernel
-def number_characters(points, table, codes, counts, known, numbers):
-    """Number code points in the order of their first occurrence, of which `known` have had one; returns how many have now.
-
-    table: each code point's number, or −1; codes: each number's code point; counts (4, codes): how often a number
-    occurred, to be added up.
-    """
-    for i in range(len(points)):
-        number = table[points[i]]
-        if number < 0:
-            number = known
-            table[points[i]], codes[number] = number, points[i]
-            known += 1
-        # The same counter twice in a row would wait for itself.
-        counts[i % 4, number] += 1
-        numbers[i] = number
-    return known
