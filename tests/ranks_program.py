@@ -26,8 +26,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "ragged names": {"kind": "names", "batch_size": 7},
     "names with dropout": {"kind": "names", "dropout": 0.3, "embedding_dropout": 0.2, "layers": 2, "learned_state": True},
     "fewer names than ranks": {"kind": "names", "batch_size": 2, "dropout": 0.2, "embedding": 0},
-    "streams, carried": {"kind": "text", "batch_size": 5, "dropout": 0.2, "validation": 150},
-    "fewer streams than ranks": {"kind": "text", "batch_size": 1, "hidden": 12, "learned_state": True},
+    "streams, carried": {"kind": "text", "batch_size": 5, "dropout": 0.2, "validation": 150, "restarts": 0.1},
+    "fewer streams than ranks": {
+        "kind": "text", "batch_size": 1, "hidden": 12, "learned_state": True, "restarts": 0.3, "average": 0.2,
+    },
     "units shared by threads": {"kind": "names", "hidden": 256, "batch_size": 3, "steps": 5, "tied": True, "embedding": 256},
     "sgd, validation by steps": {"kind": "text", "optimizer": "sgd", "momentum": 0.9, "lr": 0.1, "validate_every": 9},
     "float32": {"kind": "names", "dtype": "float32"},

@@ -108,6 +108,28 @@ def test_conditions(
     check_against_the_oracle(a, T, B, True, carried)
 
 
+@DTYPES
+@pytest.mark.parametrize("learned", [False, True])
+def test_some_sequences_go_on_and_others_start_anew(learned: bool, dtype: str) -> None:
+    """As two batches, one of each kind, whose gradients are added."""
+    rng, a = np.random.default_rng(3), Architecture(6, 5, 4, 2, learned_state=learned, dtype=dtype)
+    network, sample = randomize(Network(a), rng), Sample(rng, 4, 5, 6)
+    state, fresh = sample.state(rng, a), np.array([True, False, False, True, False])
+    alone = []
+    for rows, start in ((fresh, None), (~fresh, State(*(array[:, ~fresh] for array in state)))):
+        metrics, final = network.backward(sample.ids[:, rows], sample.targets[:, rows], state=start)
+        alone.append((metrics, network.gradients.copy(), final, rows))
+    metrics, final = network.backward(sample.ids, sample.targets, state=state, fresh=fresh)
+    shares = [rows.mean() for *_, rows in alone]
+    close(metrics.loss, np.dot(shares, [m.loss for m, *_ in alone]), dtype, "loss")
+    for name, gradient in network.gradients.items():
+        both = sum(share * g[name] for share, (_, g, _, _) in zip(shares, alone, strict=True))
+        close(gradient, both, dtype, name)
+    for _, _, end, rows in alone:
+        assert np.array_equal(final.h[:, rows], end.h)
+        assert np.array_equal(final.c[:, rows], end.c)
+
+
 def test_units_dealt_to_workers_and_conditions() -> None:
     check_against_the_oracle(Architecture(9, 261, 0, 1, conditions=(2, 2)), 4, 1, False)
 
@@ -302,7 +324,8 @@ def test_a_nan_leaves_no_trace(layers: int, hidden: int, rows: int) -> None:
 def test_a_step_that_is_not_finite_changes_nothing(where: str) -> None:
     rng = np.random.default_rng(0)
     network = randomize(Network(Architecture(5, 6, 4)), rng)
-    optimizer, sample = Optimizer(network.parameters), Sample(rng, 4, 3, 5)
+    optimizer = Optimizer(network.parameters, OptimizerConfig(average=0.5))
+    sample = Sample(rng, 4, 3, 5)
     network.step(sample.ids, sample.targets, optimizer, 0.1)
     state = sample.state(rng, network.architecture) if where == "state" else None
     if state:
@@ -310,7 +333,7 @@ def test_a_step_that_is_not_finite_changes_nothing(where: str) -> None:
         state.c[0, 0, 0] = np.nan
     else:
         network.parameters["head.b"][2] = np.inf
-    parts = (network.parameters, *optimizer.moments.values())
+    parts = (network.parameters, *optimizer.buffers)
     before = [part.flat.copy() for part in parts]
     metrics, _ = network.step(sample.ids, sample.targets, optimizer, 0.1, state=state)
     assert not np.isfinite(metrics.loss)
@@ -321,7 +344,7 @@ def test_a_step_that_is_not_finite_changes_nothing(where: str) -> None:
 
 def test_a_step_is_backward_and_update() -> None:
     rng = np.random.default_rng(0)
-    config = OptimizerConfig("adamw", weight_decay=0.1, clip_value=0.02, clip_norm=0.05)
+    config = OptimizerConfig("adamw", weight_decay=0.1, clip_value=0.02, clip_norm=0.05, average=0.5)
     a = Architecture(7, 9, 5, 2, 0.3, learned_state=True)
     one = randomize(Network(a), rng)
     two = copy.deepcopy(one)
@@ -333,6 +356,9 @@ def test_a_step_is_backward_and_update() -> None:
         norm = second.update(two.gradients, 0.01)
         assert metrics.norm == norm > 0.05
         assert np.array_equal(one.parameters.flat, two.parameters.flat)
+        assert first.average
+        assert second.average
+        assert np.array_equal(first.average.flat, second.average.flat)
 
 
 @DTYPES

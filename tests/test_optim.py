@@ -27,6 +27,7 @@ CONFIGS = {
     "adamw": OptimizerConfig("adamw", weight_decay=0.05),
     "clip by value": OptimizerConfig("adam", clip_value=0.5),
     "clip by norm": OptimizerConfig("adamw", weight_decay=0.01, clip_norm=3.0),
+    "averaged": OptimizerConfig("adamw", weight_decay=0.05, average=0.1),
     "clip by both": OptimizerConfig("sgd", momentum=0.5, clip_value=0.7, clip_norm=3.0),
 }
 
@@ -44,6 +45,7 @@ class Formula:
     def __init__(self, parameters: Parameters, config: OptimizerConfig) -> None:
         self.config, self.steps = config, 0
         self.p = {name: view.astype(np.float64) for name, view in parameters.items()}
+        self.average = {name: view.copy() for name, view in self.p.items()}
         self.m, self.v = ({name: np.zeros(view.shape) for name, view in self.p.items()} for _ in "mv")
 
     def update(self, gradients: Parameters, rate: float) -> float:
@@ -69,6 +71,8 @@ class Formula:
                 mean = mean / (1 - c.beta1**self.steps)
                 root = root / np.sqrt(1 - c.beta2**self.steps)
             self.p[name] -= rate * mean / (root + c.epsilon)
+            weight = min(1, 1 / (c.average * self.steps)) if c.average else 1
+            self.average[name] += weight * (self.p[name] - self.average[name])
         return norm
 
 
@@ -86,6 +90,10 @@ def test_a_hundred_steps(config: OptimizerConfig, dtype: str) -> None:
         assert optimizer.update(gradients, rate) == pytest.approx(norm, rel=tolerance)
     for name, view in parameters.items():
         np.testing.assert_allclose(view, formula.p[name], rtol=0, atol=tolerance, err_msg=name)
+        if optimizer.average:
+            mean = optimizer.average[name]
+            np.testing.assert_allclose(mean, formula.average[name], rtol=0, atol=tolerance, err_msg=name)
+            assert np.abs(mean - view).max() > 50 * tolerance
     assert optimizer.steps == STEPS
 
 
@@ -99,7 +107,7 @@ def test_gaps_stay_zero(config: OptimizerConfig) -> None:
     optimizer = Optimizer(parameters, config)
     for _ in range(3):
         optimizer.update(gradients, 0.1)
-    for buffer in (parameters, gradients, *optimizer.moments.values()):
+    for buffer in (parameters, gradients, *optimizer.buffers):
         assert not buffer.flat[inside.flat == 0].any()
         assert buffer.flat[inside.flat == 1].all()
 

@@ -30,7 +30,13 @@ VARIANTS = {
         "embedding": 8,
         "learned_state": True,
     },
-    "text": {"kind": "text", "embedding_dropout": 0.1},
+    "text": {
+        "kind": "text",
+        "embedding_dropout": 0.1,
+        "restarts": 0.3,
+        "learned_state": True,
+        "average": 0.3,
+    },
     "sgd with momentum": {
         "kind": "text",
         "optimizer": "sgd",

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from small_runs import session, some_names, some_text
 
+from fastlstm.data.batching import Part
+from fastlstm.data.feeds import TextFeed
 from fastlstm.data.names import Names
 from fastlstm.data.opening import as_data, open_data
 from fastlstm.data.texts import Text
@@ -38,8 +40,9 @@ def naive(session):
             key = (session.options.seed << 32) + step
             rate = session.schedule.rate(step)
             metrics, state = network.step(
-                batch.ids, batch.targets, optimizer, rate, batch.lengths, state if feed.carried else None, key
-            )
+                batch.ids, batch.targets, optimizer, rate, batch.lengths, state if feed.carried else None, key,
+                fresh=None if state is None else batch.fresh,
+            )  # fmt: skip
             losses.append(metrics.loss)
             step += 1
     raise AssertionError
@@ -47,11 +50,25 @@ def naive(session):
 
 @pytest.mark.parametrize("kind", ["names", "text"])
 def test_the_loop_is_step_after_step(kind):
-    s = session(kind, steps=70, seed=5)
+    s = session(kind, steps=70, seed=5, restarts=0.3, average=0.1)
     assert s.feed.steps_per_epoch < 35
     expected, losses = naive(s)
     assert [record.loss for record in train(s)] == losses
-    assert s.network.parameters.flat.tobytes() == expected.parameters.flat.tobytes()
+    assert s.learner.parameters.flat.tobytes() == expected.parameters.flat.tobytes()
+    assert s.network.parameters.flat.tobytes() != expected.parameters.flat.tobytes()
+
+
+def test_the_model_is_the_mean_of_the_weights_and_without_it_the_last_ones():
+    """Averaging changes nothing in what is trained; the mean is what is validated."""
+    averaged, plain = session(steps=40, average=0.25), session(steps=40, average=0.0)
+    mean = averaged.network.parameters.flat.astype(np.float64)
+    for n, (ours, theirs) in enumerate(zip(train(averaged), train(plain), strict=True), 1):
+        assert ours.loss == theirs.loss
+        mean += min(1, 1 / (0.25 * n)) * (plain.network.parameters.flat - mean)
+    assert plain.learner is plain.network
+    assert np.array_equal(averaged.learner.parameters.flat, plain.network.parameters.flat)
+    np.testing.assert_allclose(averaged.network.parameters.flat, mean, atol=1e-6)
+    assert averaged.position.best == evaluate_held_out(averaged.network, averaged.feed)
 
 
 @pytest.mark.parametrize("kind", ["names", "text"])
@@ -124,9 +141,11 @@ def test_the_state_is_carried_within_an_epoch_and_dropped_at_its_end(monkeypatch
     given = []
     real = Network.step
 
-    def step(network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None, *rest, **_):
+    def step(
+        network, ids, targets, optimizer, rate, lengths=None, state=None, dropout_key=None, *rest, **more
+    ):
         given.append((state, dropout_key))
-        return real(network, ids, targets, optimizer, rate, lengths, state, dropout_key, *rest)
+        return real(network, ids, targets, optimizer, rate, lengths, state, dropout_key, *rest, **more)
 
     monkeypatch.setattr(Network, "step", step)
     for _ in train(s):
@@ -224,6 +243,23 @@ def test_a_feed_begins_anywhere_in_an_epoch():
     assert [b.ids.tolist() for b in session().feed.batches(4, 0)] != [
         b.ids.tolist() for b in session().feed.batches(3, 0)
     ]
+
+
+def test_streams_begin_anew_as_often_as_asked_for_and_alike_in_all_parts():
+    text = Text.from_string(some_text(2000))
+    vocabulary = text.vocabulary()
+    feeds = [
+        TextFeed(text, vocabulary, 6, 0, 8, seed=4, restarts=0.2, part=part)
+        for part in (Part(), Part(0, 2), Part(1, 2))
+    ]
+    fresh = []
+    for whole, *parts in zip(*(feed.batches(2, 1) for feed in feeds), strict=True):
+        masks = [np.zeros(b.ids.shape[1], bool) if b.fresh is None else b.fresh for b in (whole, *parts)]
+        assert masks[0].tolist() == [*masks[1].tolist(), *masks[2].tolist()]
+        fresh.append(masks[0])
+    assert np.mean(fresh) == pytest.approx(0.2, abs=0.04)
+    assert len(fresh) > 150
+    assert all(batch.fresh is None for batch in TextFeed(text, vocabulary, 6, 0, 8).batches(0, 0))
 
 
 def test_minutes_become_the_steps_that_fit(monkeypatch):

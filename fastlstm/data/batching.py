@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     """Inputs and targets (T, B), and the sequences' lengths (B,), never increasing; None: all are T long.
 
     Past a sequence's length, ids and targets are 0. `given` (B, columns) has the conditions' values, where there are.
-    With a `share` it is some rows, or none, of a larger batch.
+    With a `share` it is some rows, or none, of a larger batch. `fresh` (B,) says which streams begin anew here.
     """
 
     ids: np.ndarray
@@ -33,6 +33,7 @@ class Batch(NamedTuple):
     lengths: np.ndarray | None
     given: np.ndarray | None = None
     share: Share | None = None
+    fresh: np.ndarray | None = None
 
 
 class Part(NamedTuple):

@@ -53,7 +53,11 @@ class NameFeed:
 
 
 class TextFeed:
-    """A text as `batch_size` contiguous streams in windows, states carried on; its last part is held out."""
+    """A text as `batch_size` contiguous streams in windows, states carried on; its last part is held out.
+
+    In a `restarts` share of its windows a stream begins anew, so that states near the one that every reading starts
+    from are met throughout the text, and not once a stream.
+    """
 
     kind = "text"
     carried = True
@@ -66,9 +70,11 @@ class TextFeed:
         batch_size: int,
         validation: float,
         window: int,
+        seed: int = 0,
+        restarts: float = 0.0,
         part: Part = WHOLE,
     ) -> None:
-        self.data, self.vocabulary, self.part = text, vocabulary, part
+        self.data, self.vocabulary, self.seed, self.restarts = text, vocabulary, seed, restarts
         train, self.held_out = split_text(text.ids(vocabulary), validation)
         if len(self.held_out) == 1:
             raise FastLSTMError(f"validation of {validation} holds out one character; hold out more, or 0")
@@ -79,7 +85,16 @@ class TextFeed:
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The windows of an epoch, in the order of the text, from number `start` on."""
-        return map(self._streams.window, range(start, self.steps_per_epoch))
+        return (self._window(epoch, index) for index in range(start, self.steps_per_epoch))
+
+    def _window(self, epoch: int, index: int) -> Batch:
+        """A window, with the streams that begin anew in it."""
+        batch = self._streams.window(index)
+        if not self.restarts:
+            return batch
+        chances = np.random.default_rng([self.seed, epoch, index]).random(self._streams.streams)
+        fresh = chances[self.streams] < self.restarts
+        return batch._replace(fresh=fresh) if fresh.any() else batch
 
 
 Feed = NameFeed | TextFeed
@@ -92,6 +107,7 @@ def make_feed(
     validation: float,
     seed: int,
     window: int,
+    restarts: float = 0.0,
     characters: int | None = None,
     conditions: Sequence[Condition] | None = None,
     open_share: float = 0.0,
@@ -99,10 +115,10 @@ def make_feed(
 ) -> Feed:
     """The feed of a part of data of either kind. A model's vocabulary and conditions are kept, and what they lack is an error.
 
-    `characters` limits a new vocabulary, which only a text's can be; `window` is a text's, conditions and the share of
-    them that is left open are those of names.
+    `characters` limits a new vocabulary, which only a text's can be; `window` and `restarts` are a text's, conditions and
+    the share of them that is left open are those of names.
     """
     vocabulary = vocabulary or data.vocabulary(characters)
     if isinstance(data, Names):
         return NameFeed(data, vocabulary, batch_size, validation, seed, conditions, open_share, part)
-    return TextFeed(data, vocabulary, batch_size, validation, window, part)
+    return TextFeed(data, vocabulary, batch_size, validation, window, seed, restarts, part)

@@ -166,9 +166,11 @@ class Network:
         dropout_key: int | None = None,
         given: Any = None,
         share: Share | None = None,
+        fresh: np.ndarray | None = None,
     ) -> tuple[Metrics, State]:
         """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given.
 
+        `fresh` (B,) says which sequences do not go on from `state`, but start anew.
         `dropout_key`, an integer that differs from step to step, switches dropout on. With a `share` these are some rows
         of a larger batch, and the loss and gradients their part of its.
         """
@@ -181,9 +183,10 @@ class Network:
             plan = share.plan(plan)
         divisor = None if share is None else share.whole
         after = self._states(plan)
-        self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads, backward=True,
-                         dropout_key=dropout_key, went_on=state is not None,
-                         given=self._learned(plan, state, given), divisor=divisor)  # fmt: skip
+        begun = self._start(plan, state, given, fresh)
+        self._program.run(plan, ids, targets, begun, after, self.threads, backward=True, dropout_key=dropout_key,
+                          fresh=self._fresh(plan, state, fresh), given=self._learned(plan, state, given),
+                          divisor=divisor)  # fmt: skip
         mine = self._metrics(plan)
         return mine._replace(loss=mine.loss * plan.positions / (divisor or plan.positions)), after
 
@@ -201,11 +204,13 @@ class Network:
         divisor: int | None = None,
         share: Share | None = None,
         exchange: Exchange | None = None,
+        fresh: np.ndarray | None = None,
     ) -> tuple[Metrics, State | None]:
         """One training step: gradients, clipping, update at learning rate `rate`; without `final` no final state.
 
-        The gradients are those of the mean loss, or of the summed losses divided by `divisor`. With a `share` these are
-        some rows, or none, of a batch whose others are elsewhere, and `exchange` sums over all of them.
+        `fresh` (B,) says which sequences do not go on from `state`, but start anew. The gradients are those of the mean
+        loss, or of the summed losses divided by `divisor`. With a `share` these are some rows, or none, of a batch whose
+        others are elsewhere, and `exchange` sums over all of them.
         Parameters and moments stay as they were if the loss or the norm is not finite.
         """
         if optimizer.parameters is not self.parameters:
@@ -213,13 +218,14 @@ class Network:
                 "the optimizer was made for other parameters: make it with Optimizer(network.parameters)"
             )
         if share is not None and exchange is not None:
-            mine, after = self.backward(ids, targets, lengths, state, dropout_key, given, share)
+            mine, after = self.backward(ids, targets, lengths, state, dropout_key, given, share, fresh)
             return self._update(mine, share.whole, optimizer, rate, exchange), after if final else None
         plan, (ids, targets) = self._real(lengths, ids, targets)
         after = self._states(plan) if final else None
-        self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads, backward=True,
-                         dropout_key=dropout_key, went_on=state is not None, optimizer=optimizer, rate=rate,
-                         given=self._learned(plan, state, given), divisor=divisor)  # fmt: skip
+        begun = self._start(plan, state, given, fresh)
+        self._program.run(plan, ids, targets, begun, after, self.threads, backward=True, dropout_key=dropout_key,
+                          fresh=self._fresh(plan, state, fresh), optimizer=optimizer, rate=rate,
+                          given=self._learned(plan, state, given), divisor=divisor)  # fmt: skip
         metrics = self._metrics(plan, updated=True)
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
@@ -253,7 +259,15 @@ class Network:
         takes_part = state is None and self.architecture.conditions
         return places(self.architecture, plan.rows, given) if takes_part else None
 
-    def _start(self, plan: Plan, state: State | None, given: Any) -> State | None:
+    def _fresh(self, plan: Plan, state: State | None, fresh: np.ndarray | None) -> np.ndarray | None:
+        """Which rows start from learned states, for their gradients; None: all of them."""
+        if state is None or not self.architecture.learns_states:
+            return None
+        return np.zeros(plan.rows, np.int32) if fresh is None else np.ascontiguousarray(fresh, np.int32)
+
+    def _start(
+        self, plan: Plan, state: State | None, given: Any, fresh: np.ndarray | None = None
+    ) -> State | None:
         a = self.architecture
         if state is None:
             return self.initial_state(plan.rows, given) if a.learns_states else None
@@ -263,7 +277,15 @@ class Network:
                 raise FastLSTMError(
                     f"state.{name} has shape {np.shape(array)}; it must be (L, B, H) = {want}"
                 )
-        return State(*(np.ascontiguousarray(array, a.dtype) for array in state))
+        if fresh is None:
+            return State(*(np.ascontiguousarray(array, a.dtype) for array in state))
+        anew = self.initial_state(plan.rows, given)
+        return State(
+            *(
+                np.where(fresh[:, None], new, old).astype(a.dtype)
+                for new, old in zip(anew, state, strict=True)
+            )
+        )
 
     def _metrics(self, plan: Plan, updated: bool = False) -> Metrics:
         loss, correct, norm = self._program.results.tolist()

@@ -12,6 +12,7 @@ import numpy as np
 from fastlstm.engine import workers
 from fastlstm.engine.kernels.optimizer import (
     ADAM,
+    AVERAGE,
     BETA1,
     BETA2,
     CLIP_NORM,
@@ -41,6 +42,9 @@ class OptimizerConfig:
 
     Clipping by value comes before clipping by global norm. `weight_decay` is AdamW's, decoupled from the gradients
     (Loshchilov and Hutter, 2019). Without `bias_correction` Adam's means are used as they are, which begin at zero.
+    `average` is the share of all steps so far over which a running mean of the parameters forgets: after step t it goes
+    1 / (average · t) of the way to them, at most the whole way (after Karras et al., 2024, "post-hoc EMA", whose means keep
+    their shape however long the run); 0 is no mean.
     """
 
     kind: Literal["sgd", "adam", "adamw"] = "adam"
@@ -52,6 +56,7 @@ class OptimizerConfig:
     clip_value: float = 0.0
     clip_norm: float = 0.0
     bias_correction: bool = True
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("sgd", "adam", "adamw"):
@@ -67,7 +72,7 @@ class OptimizerConfig:
             raise FastLSTMError(
                 f"epsilon is {self.epsilon}; it must be positive, or zero gradients give 0 / 0"
             )
-        for name in ("momentum", "beta1", "beta2"):
+        for name in ("momentum", "beta1", "beta2", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise FastLSTMError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
 
@@ -81,7 +86,8 @@ class Optimizer:
 
     `moments` holds "m" and, for Adam and AdamW, "v". `decays` names the parameters that weight decay pulls on: by default
     the matrices, not biases, embeddings or initial states. `apart` gives parameters a configuration of their own, which
-    decays all of them; those with None stay as they are and do not count in the norm.
+    decays all of them; those with None stay as they are and do not count in the norm. `average` is the buffer of the
+    running mean, where the configuration asks for one: the one given, or a copy of the parameters.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class Optimizer:
         config: OptimizerConfig | None = None,
         decays: Iterable[str] | None = None,
         apart: Mapping[str, OptimizerConfig | None] | None = None,
+        average: Parameters | None = None,
     ) -> None:
         self.config = config or OptimizerConfig()
         self.parameters = parameters
@@ -98,8 +105,14 @@ class Optimizer:
         self.apart = dict(apart or {})
         kinds = {c.kind for c in (self.config, *self.apart.values()) if c}
         self.moments = {name: parameters.like() for name in (("m",) if kinds == {"sgd"} else ("m", "v"))}
+        self.average = (average or parameters.copy()) if self.config.average else None
         self.pieces = self._pieces()
         self.numbers = np.zeros((2 + len(self.apart), NUMBERS))
+
+    @property
+    def buffers(self) -> list[Parameters]:
+        """All that an update writes to beside the parameters."""
+        return [*self.moments.values(), *([self.average] if self.average else [])]
 
     def _pieces(self) -> np.ndarray:
         """Offset, length and rule of each piece of the flat buffer that is updated as one atom.
@@ -128,6 +141,7 @@ class Optimizer:
             if c is not None:
                 self._set(numbers, c, rate)
         self.numbers[1, DECAY] = 0
+        self.numbers[:, AVERAGE] = 1 / max(1.0, self.config.average * self.steps)
 
     def _set(self, numbers: np.ndarray, c: OptimizerConfig, rate: float) -> None:
         """The numbers of one rule."""
@@ -152,10 +166,10 @@ class Optimizer:
         record = np.zeros(1, NETWORK)
         partial, results = np.zeros(len(self.pieces)), np.zeros(3)
         scratch = aligned(len(self.pieces) * COEFFICIENTS, gradients.flat.dtype)
-        v = self.moments.get("v")
+        v, average = self.moments.get("v"), self.average and self.average.flat
         Row(record).fill(p=self.parameters.flat, g=gradients.flat, m=self.moments["m"].flat, v=v and v.flat,
-             pieces=len(self.pieces), piece=self.pieces, numbers=self.numbers, partial=partial, coefficients=scratch,
-             results=results)  # fmt: skip
+             average=average, pieces=len(self.pieces), piece=self.pieces, numbers=self.numbers, partial=partial,
+             coefficients=scratch, results=results)  # fmt: skip
         workers.run(
             update_program, record, self.parameters.flat, threads=threads, work=10.0 * gradients.flat.size
         )

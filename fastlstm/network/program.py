@@ -42,7 +42,7 @@ class Pass(NamedTuple):
     gathered: bool
     dropping: bool
     single: bool
-    optimizer: tuple[int, ...]  # which one, and which moments it has
+    optimizer: tuple[int, ...]  # which one, and which buffers it has
 
 
 class Program(Uncopied):
@@ -118,7 +118,7 @@ class Program(Uncopied):
         *,
         backward: bool = False,
         dropout_key: int | None = None,
-        went_on: bool = False,
+        fresh: np.ndarray | None = None,
         given: np.ndarray | None = None,
         optimizer: Optimizer | None = None,
         rate: float = 0.0,
@@ -126,22 +126,23 @@ class Program(Uncopied):
     ) -> None:
         """Run the program over one batch; what it leaves is in `logits`, `losses`, `results`, `final` and the gradients.
 
-        The arrays of both states (L, B, H) are contiguous and of the network's dtype; `given`, int32 (B, columns), has
-        each row's values among all conditions' and is there where its gradients are asked for.
+        The arrays of both states (L, B, H) are contiguous and of the network's dtype; `fresh`, int32 (B), says in which
+        rows they are those that sequences start from, None: in all. `given`, int32 (B, columns), has each row's values
+        among all conditions' and is there where its gradients are asked for.
         """
         a, network = self.architecture, self._row
         dropping = dropout_key is not None and bool(a.dropout or a.embedding_dropout)
         # A table has a row for each character: too many for a small batch, unless it is made once and for all.
         few = a.vocabulary > plan.positions and (backward or not self.frozen)
         gathered = bool(a.embedding) and (few or (dropping and a.embedding_dropout > 0))
-        updating = () if optimizer is None else (id(optimizer), *map(id, optimizer.moments.values()))
+        updating = () if optimizer is None else (id(optimizer), *map(id, optimizer.buffers))
         kind = Pass(
             targets is not None, backward, gathered, dropping, backward and plan.single(a.hidden), updating
         )
         self._reserve(plan, kind, optimizer)
         network["packed"], self._packed = self._packed, False
         self.positions, self._head_row["divisor"] = plan.positions, divisor or plan.positions
-        network["learned"] = (2 if went_on else 1) if a.learns_states else 0
+        network["learned"], network["fresh"] = a.learns_states, fresh
         network["given"] = given
         if dropping:
             keys = layer_keys(dropout_key or 0, a.layers + 1)
@@ -221,9 +222,10 @@ class Program(Uncopied):
                                         dtype=operands))  # fmt: skip
 
     def _reserve_update(self, optimizer: Optimizer) -> None:
-        pieces, v = optimizer.pieces, optimizer.moments.get("v")
+        pieces, v, average = optimizer.pieces, optimizer.moments.get("v"), optimizer.average
         self._row.fill(pieces=len(pieces), piece=pieces, m=optimizer.moments["m"].flat, v=v and v.flat,
-             numbers=optimizer.numbers, partial=self.arena.address("partial", len(pieces), dtype="float64"),
+             average=average and average.flat, numbers=optimizer.numbers,
+             partial=self.arena.address("partial", len(pieces), dtype="float64"),
              coefficients=self.arena.address("coefficients", len(pieces), COEFFICIENTS))  # fmt: skip
         # The records hold addresses: what is there must outlive them.
-        self._updating = [optimizer, *optimizer.moments.values()]
+        self._updating = [optimizer, *optimizer.buffers]

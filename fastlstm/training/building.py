@@ -8,6 +8,7 @@ from typing import Any
 
 from fastlstm.data.given import Condition
 from fastlstm.data.vocabulary import Vocabulary
+from fastlstm.engine.parameters import Parameters
 from fastlstm.network.architecture import Architecture
 from fastlstm.network.model import Network
 from fastlstm.network.optim import Optimizer, OptimizerConfig
@@ -34,12 +35,12 @@ def make_network(
     return Network(architecture, options.seed, options.threads or threads, options.precision)
 
 
-def make_optimizer(options: Options, network: Network) -> Optimizer:
-    """An optimiser for the parameters of `network`."""
+def make_optimizer(options: Options, network: Network, average: Parameters | None = None) -> Optimizer:
+    """An optimiser for the parameters of `network`, with a buffer for their running mean."""
     names = {option.name for option in fields(OptimizerConfig)} - {"kind", "epsilon", "bias_correction"}
     config: dict[str, Any] = {name: getattr(options, name) for name in names}
     config["kind"] = options.optimizer
-    return Optimizer(network.parameters, OptimizerConfig(**config))
+    return Optimizer(network.parameters, OptimizerConfig(**config), average=average)
 
 
 def make_schedule(options: Options, steps_per_epoch: int, total: int) -> Schedule:

@@ -24,7 +24,7 @@ READING = ("kind", "column", "header", "delimiter", "encoding", "lowercase", "li
 def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
     """A field with what the command line and the checks need: `low`, `high`, `above`, `below`, `choices`, `late`.
 
-    `late` marks what may be changed when a run is resumed.
+    `late` marks what may be changed when a run is resumed, `before` is the value of runs older than the option.
     """
     return field(default=default, metadata={"section": section, "convert": convert, "help": text, **limits})
 
@@ -106,6 +106,15 @@ class Options:
     window: int = _option(
         48, "Training", int, "Text: characters of a stream in a step (truncated BPTT).", low=1
     )
+    restarts: float = _option(
+        0.03,
+        "Training",
+        float,
+        "Text: share of a stream's windows before which it forgets, as every reading begins.",
+        low=0,
+        high=1,
+        before=0.0,
+    )
     optimizer: str = _option("adamw", "Training", str, "Optimiser.", choices=("sgd", "adam", "adamw"))
     lr: float | None = _option(
         None, "Training", float, "Highest learning rate; less beyond 256 units.", above=0, late=True
@@ -128,6 +137,15 @@ class Options:
     beta2: float = _option(0.999, "Training", float, "Adam's memory of their squares.", low=0, below=1)
     weight_decay: float | None = _option(
         None, "Training", float, "Decoupled decay of weight matrices; of adamw alone.", low=0
+    )
+    average: float = _option(
+        0.02,
+        "Training",
+        float,
+        "Share of the steps so far whose mean weights are the model; 0: the last ones.",
+        low=0,
+        below=1,
+        before=0.0,
     )
     clip_norm: float = _option(
         1.0, "Training", float, "Largest norm of all gradients; 0: any.", low=0, late=True
@@ -246,9 +264,9 @@ class Options:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Options:
-        """The options of a stored run; those it does not name have their defaults."""
-        known = {option.name for option in fields(cls)}
-        return cls(**{name: value for name, value in stored.items() if name in known})
+        """The options of a stored run; what it does not name is as it was before there was such an option."""
+        before = {option.name: option.metadata.get("before", option.default) for option in fields(cls)}
+        return cls(**{name: stored.get(name, value) for name, value in before.items()})
 
 
 def flag(name: str, value: Any = True) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from fastlstm.training.ranks import ALONE, Agreed, Ranks
 from fastlstm.training.starting import Start
 
 PARAMETERS = "parameters."  # how the names of a snapshot's parameters begin
+AVERAGE = "average."  # and those of their running mean
 SMOOTHING = 0.02  # weight of the newest batch in the smoothed loss
 
 
@@ -78,7 +80,8 @@ class Position:
 class Session:
     """A run in memory: data, network, optimiser and position, all that it takes to go on.
 
-    It can be sampled from while it trains: `network`, `vocabulary`, `kind` and `preprocessing` are a model's.
+    It can be sampled from while it trains: `network`, `vocabulary`, `kind` and `preprocessing` are a model's. Where the
+    weights are averaged that network has their running mean, and `learner` those that are trained; else both are one.
     What `options` leave open is filled in by the kind and the size of the data. What there is to `start` with is kept.
     `total` is the number of updates; without it the options decide.
     Several `ranks` each have a session on their part of every batch, of which all that is said holds alike.
@@ -104,6 +107,7 @@ class Session:
             o.validation,
             o.seed,
             o.window,
+            o.restarts,
             o.characters,
             start and start.conditions,
             o.open_share,
@@ -116,7 +120,8 @@ class Session:
         self.network = network or make_network(o, self.vocabulary, self.feed.conditions, ranks.threads)
         self.network.precision = o.precision or o.dtype
         self.network.threads = o.threads or ranks.threads or self.network.threads
-        self.optimizer = make_optimizer(o, self.network)
+        self.learner = deepcopy(self.network) if o.average else self.network
+        self.optimizer = make_optimizer(o, self.learner, self.network.parameters)
         self.position = Position()
         self.state: State | None = None
         self.total = total or total_steps(self.feed, o, ranks)
@@ -210,7 +215,8 @@ class Session:
 
         All ranks call it at the same step; the first one's is whole.
         """
-        parts = {PARAMETERS: self.network.parameters}
+        parts = {PARAMETERS: self.learner.parameters}
+        parts |= {AVERAGE: average} if (average := self.optimizer.average) else {}
         parts |= {f"{name}.": moments for name, moments in self.optimizer.moments.items()}
         arrays = {part + name: view for part, buffer in parts.items() for name, view in buffer.items()}
         if self.state is not None:
@@ -264,7 +270,7 @@ def train(session: Session) -> Iterator[Record]:
         mark = perf_counter()
         for batch in s.feed.batches(p.epoch, p.batch):
             rate = s.schedule.rate(p.step)
-            metrics, state = s.network.step(
+            metrics, state = s.learner.step(
                 batch.ids,
                 batch.targets,
                 s.optimizer,
@@ -276,6 +282,7 @@ def train(session: Session) -> Iterator[Record]:
                 batch.given,
                 share=batch.share,
                 exchange=s.ranks.exchange,
+                fresh=None if s.state is None else batch.fresh,
             )
             s.advance(metrics, state, rate)
             elapsed = perf_counter() - mark

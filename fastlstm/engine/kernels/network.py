@@ -152,9 +152,11 @@ def state_gradients(batch, layers, network, like):
         clear(dc0, L * H)
     clear(dgiven_h, network.values * L * H)
     clear(dgiven_c, network.values * L * H)
-    # A batch that went on from carried states: the learned ones took no part.
-    for l in range(L if network.learned < 2 else 0):
+    fresh = ids_pointer(network.fresh)
+    for l in range(L):
         for b in range(batch.rows):
+            if network.fresh and not fresh[b]:
+                continue
             if network.dh0:
                 add_state(at(dh0, l * H), at(dc0, l * H), layers[l], b, like)
             for j in range(network.columns):

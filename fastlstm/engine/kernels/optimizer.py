@@ -14,7 +14,7 @@ from fastlstm.engine.simd.memory import (
     pointer,
     restore,
 )
-from fastlstm.engine.simd.routines import adam, clip, momentum, squares
+from fastlstm.engine.simd.routines import adam, approach, clip, momentum, squares
 
 # Elements of the flat buffer that one atom updates.
 PIECE = 4096
@@ -34,8 +34,9 @@ SGD, ADAM = 0, 1
     DECAY,
     CORRECTION1,
     CORRECTION2,
+    AVERAGE,
     NUMBERS,
-) = range(12)
+) = range(13)
 
 
 @inner
@@ -68,7 +69,7 @@ def gradient_norm(network):
 
 @inner
 def update_piece(network, i, norm, like):
-    """Move one piece of the parameters."""
+    """Move one piece of the parameters, and their running mean after them."""
     piece, numbers = integers_pointer(network.piece), rule(network, i)
     offset, count = piece[3 * i], piece[3 * i + 1]
     p, g = at(pointer(network.p, like), offset), at(pointer(network.g, like), offset)
@@ -90,6 +91,9 @@ def update_piece(network, i, norm, like):
         k[1], k[2] = numbers[MOMENTUM], rate
         k[3] = decay
         momentum(p, g, m, k, count)
+    if network.average:
+        k[0] = numbers[AVERAGE]
+        approach(at(pointer(network.average, like), offset), p, k, count)
 
 
 @inner

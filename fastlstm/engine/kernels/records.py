@@ -101,7 +101,8 @@ NETWORK = record(
     "tied",
     "embedding_keep", "embedding_key",  # dropout of the gathered embeddings
     "keep",  # dropout of the layers' outputs: an element is kept where its 32 random bits are below; 0 is no dropout
-    "learned", "dh0", "dc0",  # whether initial states are parameters (2: took no part), and their gradients (L, H)
+    "learned", "dh0", "dc0",  # whether initial states are parameters, and their gradients (L, H)
+    "fresh",  # int32 (B): the rows whose initial states they are; 0: all
     "columns", "values",  # of conditions, and of all their values
     "given", "dgiven_h", "dgiven_c",  # int32 (B, columns): each row's values; the gradients (values, L, H) of theirs
     "packed",  # whether everything is packed already
@@ -110,6 +111,7 @@ NETWORK = record(
     "pieces",  # how many pieces of the flat buffer the optimiser updates; 0 for no update
     "piece",  # int64 (pieces, 3): offset, elements, which rule
     "p", "g", "m", "v",  # the flat buffers
+    "average",  # the running mean of p, or 0
     "partial",  # float64 (pieces): sums of squares
     "numbers",  # float64 (rules, NUMBERS): the optimiser's
     "coefficients",  # (pieces, COEFFICIENTS): scratch

@@ -249,6 +249,19 @@ def adam(code: Code, p: Any, g: Any, m: Any, v: Any, numbers: Any, count: Any) -
     code.loop(count, [], body, step=code.lanes)
 
 
+@routine("pppi")
+def approach(code: Code, mean: Any, p: Any, weight: Any, count: Any) -> None:
+    """A running mean goes the share weight[0] of the way to p."""
+    share = code.broadcast(weight)
+
+    def body(i: Any, _: list[Any]) -> list[Any]:
+        old = code.load(mean, i)
+        code.store(share.muladd(code.load(p, i) - old, old), mean, i)
+        return []
+
+    code.loop(count, [], body, step=code.lanes)
+
+
 @routine("ppppi")
 def momentum(code: Code, p: Any, g: Any, m: Any, numbers: Any, count: Any) -> None:
     """Stochastic gradient descent, m = μ·m + g; numbers: scale of g, μ, learning rate, keep."""
