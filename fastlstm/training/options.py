@@ -107,7 +107,7 @@ class Options:
         48, "Training", int, "Text: characters of a stream in a step (truncated BPTT).", low=1
     )
     restarts: float = _option(
-        0.03,
+        0.1,
         "Training",
         float,
         "Text: share of a stream's windows before which it forgets, as every reading begins.",
@@ -139,7 +139,7 @@ class Options:
         None, "Training", float, "Decoupled decay of weight matrices; of adamw alone.", low=0
     )
     average: float = _option(
-        0.02,
+        0.05,
         "Training",
         float,
         "Share of the steps so far whose mean weights are the model; 0: the last ones.",
