@@ -146,7 +146,7 @@ def test_a_worker_may_come_when_all_is_done(
     """It finds no ticket or a closed board, waits for nobody and touches nothing."""
     alone = trained(*SHAPES[shape], threads=1, steps=3)
 
-    def run(program: Callable[..., None], arguments: tuple[Any, ...], workers_: int) -> None:
+    def run(program: Callable[..., None], arguments: tuple[Any, ...], workers_: int, crew: None) -> None:
         board = workers.new_board()
         for _ in range(3):
             program(*arguments, board, 0)

@@ -154,7 +154,7 @@ class Cache(Uncopied):
         """Steps and sequences."""
         return self.plan.steps, self.plan.rows
 
-    def run(self, program: Callable[..., None], threads: int | None, passes: int) -> None:
+    def run(self, program: Callable[..., None], threads: workers.Threads, passes: int) -> None:
         """Run one of the layer's programs; `passes` is 1 for forward, 2 for backward."""
         work = 8.0 * passes * self.plan.positions * self.hidden * (self.hidden + self.width)
         work *= self.plan.shared(self.hidden)
@@ -199,7 +199,7 @@ def forward(
     out: Place,
     final: Addresses,
     keep_cache: bool,
-    threads: int | None,
+    threads: workers.Threads,
     reverse: bool,
 ) -> Cache | None:
     """`lstm_forward` for valid arguments: fills `out` and the final states.
@@ -243,7 +243,7 @@ def backward(
     dx: int,
     gradients: Weights,
     initial: Addresses,
-    threads: int | None,
+    threads: workers.Threads,
 ) -> None:
     """`lstm_backward` for valid arguments: fills dx (its address, or 0), the weights' and the initial states' gradients.
 

@@ -10,6 +10,7 @@ import operator
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from fastlstm.engine.cores import MOST_THREADS, available_cores
@@ -20,6 +21,16 @@ from fastlstm.errors import FastLSTMError, quoted
 SMALL_WORK = 3e6
 # So many pauses a helper listens after a program before it sleeps.
 PATIENCE = 4000
+
+
+class Crew(NamedTuple):
+    """At most `size` threads of somebody else's, in the helpers' place.
+
+    `together` runs a function so many times at once, once of them on the caller's thread, and returns when all have ended.
+    """
+
+    size: int
+    together: Callable[[Callable[[], None], int], None]
 
 
 class Job(NamedTuple):
@@ -73,7 +84,9 @@ class Pool:
         self.helpers: list[Helper] = []
         self.bell, self.rings = new_bell(), 0
 
-    def run(self, program: Callable[..., None], arguments: tuple[Any, ...], workers: int) -> None:
+    def run(
+        self, program: Callable[..., None], arguments: tuple[Any, ...], workers: int, crew: Crew | None
+    ) -> None:
         if workers < 2 or not self.lock.acquire(blocking=False):
             program(*arguments, new_board(), 0)
             return
@@ -82,10 +95,13 @@ class Pool:
         job = Job(program, (*arguments, board))
         interrupted = None
         try:
-            self.grow(workers - 1)
-            for helper in self.helpers[: workers - 1]:
-                helper.give(job)
-            program(*job.arguments, 0)
+            if crew is not None:
+                crew.together(partial(program, *job.arguments, 0), workers)
+            else:
+                self.grow(workers - 1)
+                for helper in self.helpers[: workers - 1]:
+                    helper.give(job)
+                program(*job.arguments, 0)
         finally:
             # Whatever comes, no guest may outlive the arrays it works on; one that comes late finds the board closed.
             while True:
@@ -120,10 +136,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def run(program: Callable[..., None], *arguments: Any, threads: int | None = None, work: float = 0.0) -> None:
+Threads = int | Crew | None
+"""How many threads at most, by default as `thread_count` says, or whose."""
+
+
+def run(program: Callable[..., None], *arguments: Any, threads: Threads = None, work: float = 0.0) -> None:
     """Run program(*arguments, board) on up to `threads` threads; `work` is its floating-point operations."""
-    count = thread_count(threads)
-    _pool.run(program, arguments, 1 if work < SMALL_WORK else count)
+    crew, count = (threads, threads.size) if isinstance(threads, Crew) else (None, thread_count(threads))
+    _pool.run(program, arguments, 1 if work < SMALL_WORK else count, crew)
 
 
 _available: int | None = None

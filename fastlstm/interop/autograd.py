@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fastlstm.engine.layout import Place, Plan, Weights
 from fastlstm.engine.sequence import Addresses, Cache, Kind, backward, forward
+from fastlstm.interop.crew import crew
 from fastlstm.interop.gate import DTYPES, Options, foreign, leave, recording, uncompiled
 
 
@@ -42,7 +43,7 @@ def run(
     for d in range(D):
         initial, final = _states(h0, c0, d * B * part), _states(h_n, c_n, d * B * part)
         cache = forward(kind, x.data_ptr(), plan, None, _weights(plain[4 * d : 4 * d + 4], I, H), initial,
-                        Place(out.data_ptr() + d * part, D * H), final, keep_caches, options.threads, d == 1)  # fmt: skip
+                        Place(out.data_ptr() + d * part, D * H), final, keep_caches, crew(options.threads), d == 1)  # fmt: skip
         if cache is not None:
             caches.append(cache)
     return out, h_n, c_n, caches
@@ -103,7 +104,7 @@ def _ours(
             dw = [new((4 * H, I)), new((4 * H, H)), *(new(4 * H) if n else None for n in wanted[2:])]
         initial, final = _states(dh0, dc0, d * B * part), _states(dh_n, dc_n, d * B * part)
         backward(Place(dout.data_ptr() + d * part, D * H), cache, final, _address(dx_d), _weights(dw, I, H), initial,
-                 threads)  # fmt: skip
+                 crew(threads))  # fmt: skip
         dx = dx_d if dx is None or dx_d is None else dx + dx_d
         weights += dw
     return [dx, dh0, dc0, *weights]
