@@ -17,6 +17,7 @@ from fastlstm.engine.kernels.head import (
 from fastlstm.engine.kernels.layer import blocks, inputs_backward, inputs_forward, pack_block, span, spans
 from fastlstm.engine.kernels.operands import as_operands
 from fastlstm.engine.kernels.optimizer import run_update
+from fastlstm.engine.kernels.product import prepare, restore
 from fastlstm.engine.kernels.recurrence import (
     backward_units,
     forward_units,
@@ -27,11 +28,9 @@ from fastlstm.engine.kernels.tickets import draw, enter, finish, leave, wait
 from fastlstm.engine.simd.memory import (
     at,
     floats_pointer,
-    flush_denormals,
     ids_pointer,
     operand,
     pointer,
-    restore,
 )
 
 
@@ -247,7 +246,7 @@ def run_network(batch, layers, head, network, like, board):
 def network_program(batch, layers, head, network, like, board, patience):
     """Forward, and as the records ask: losses, gradients, an update. Arrays of one record each, `layers` of L."""
     if enter(board):
-        saved = flush_denormals()
+        saved = prepare(like)
         run_network(batch[0], layers, head[0], network[0], like, board)
-        restore(saved)
+        restore(like, saved)
     leave(board, patience)

@@ -8,14 +8,17 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from fastlstm.engine.kernels.compile import inner
-from fastlstm.engine.simd.memory import at, intrinsic
+from fastlstm.engine.kernels.compile import either, inner
+from fastlstm.engine.simd import amx, memory
+from fastlstm.engine.simd.memory import at, flush_denormals, intrinsic, operand
 from fastlstm.engine.simd.target import BF16, Target, target
 from fastlstm.engine.simd.tiles import tile
 from fastlstm.engine.simd.vector import operand_bits
 
 # So many steps of the depth are summed in registers before the next columns: a panel of them stays in the L1 cache.
-DEPTH = 256
+DEPTH = amx.DEPTH
+# So few rows take longer in blocks.
+FEW = 3
 
 
 def of_target(value: Callable[[Target], int]) -> Any:
@@ -37,6 +40,7 @@ lanes = of_target(lambda t: t.lanes)
 line = of_target(lambda t: t.line)
 tile_rows = of_target(lambda t: t.rows)
 tile_vectors = of_target(lambda t: t.vectors)
+in_blocks = of_target(lambda t: int(t.blocks))
 in_pairs = of_target(lambda t: int(t.bits == BF16))
 wide_1 = of_target(lambda t: t.wide(1))
 wide_2 = of_target(lambda t: t.wide(2))
@@ -62,13 +66,60 @@ def tile_width(like, rows):
 
 
 @inner
+def prepare(like):
+    """Make this thread ready for a program of products; `restore` takes what this returns."""
+    return flush_denormals()
+
+
+@inner
+def prepare_for_pairs(like):
+    """`prepare` with registers for blocks of pairs."""
+    amx.configure_blocks(operand(like.ctypes.data, like))
+    return flush_denormals()
+
+
+@inner
+def restore(like, saved):
+    """Leave the thread as `prepare` found it."""
+    memory.restore(saved)
+
+
+@inner
+def restore_after_pairs(like, saved):
+    """`restore` of these registers too."""
+    amx.release_blocks(operand(like.ctypes.data, like))
+    memory.restore(saved)
+
+
+prepare = either(prepare, prepare_for_pairs)
+restore = either(restore, restore_after_pairs)
+
+
+@inner
+def no_blocks(c, c_row, a, a_row, b, b_panel, rows, depth, columns, load, exact):
+    """None: floats."""
+    return 0
+
+
+@inner
+def blocks_of_pairs(c, c_row, a, a_row, b, b_panel, rows, depth, columns, load, exact):
+    """A product over as much of the depth as the library multiplies in blocks: how many pairs that is."""
+    if in_blocks(a) and rows > FEW:
+        return amx.multiply_blocks(c, c_row, a, a_row, b, b_panel, rows, depth, columns, load, exact)
+    return 0
+
+
+in_whole_blocks = either(no_blocks, blocks_of_pairs)
+
+
+@inner
 def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load, exact):
     """C (rows, columns) = [C +] A · B, summed over depth in ascending order.
 
     A and B are floats as C is, or pairs of bfloat16 that are neighbours in the depth, which counts pairs then.
     A has row and depth strides a_row and a_k; B lies in panels of `line` columns, b_panel apart, of depth stride b_k
-    (a plain matrix has b_panel = line). Without `exact`, C has room up to a whole vector; with it, nothing is
-    touched past its columns. B is always read in whole vectors.
+    (a plain matrix has b_panel = line). Pairs are neighbours: a_k is 1 and b_k the line. Without `exact`, C has room up to a
+    whole vector; with it, nothing is touched past its columns. B is always read in whole vectors.
     """
     size = lanes(c)
     per_panel = line(c) // size
@@ -83,7 +134,13 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
     for k in range(0, max(depth, 1), most):
         now = min(most, depth - k)
         go_on = 1 if load or k else 0
-        j = 0
+        blocked = in_whole_blocks(
+            c, c_row, at(a, k * a_k), a_row, at(b, k * b_k), b_panel, rows, now, columns, go_on, exact
+        )
+        if blocked:
+            go_on = 1
+        first, now = k + blocked, now - blocked
+        j = full + rest if blocked and not now else 0
         while j < full or (j == full and rest):
             vectors = width
             while vectors > full - j and vectors > tile_vectors(c):
@@ -92,11 +149,11 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
             cut = 0
             if j == full:
                 vectors = cut = 1
-            b_here = at(b, (j // per_panel) * b_panel + (j % per_panel) * size + k * b_k)
+            b_here = at(b, (j // per_panel) * b_panel + (j % per_panel) * size + first * b_k)
             done = 0
             for part in range(parts):
                 height = lower + (1 if part < higher else 0)
-                a_here = at(a, done * a_row + k * a_k)
+                a_here = at(a, done * a_row + first * a_k)
                 c_here = at(c, done * c_row + j * size)
                 tile(
                     height,

@@ -15,6 +15,7 @@ from fastlstm.engine.kernels.layer import (
     span,
     spans,
 )
+from fastlstm.engine.kernels.product import prepare, restore
 from fastlstm.engine.kernels.recurrence import (
     backward_units,
     forward_units,
@@ -23,7 +24,7 @@ from fastlstm.engine.kernels.recurrence import (
 )
 from fastlstm.engine.kernels.states import copy_units
 from fastlstm.engine.kernels.tickets import draw, enter, finish, leave, wait
-from fastlstm.engine.simd.memory import at, flush_denormals, ids_pointer, pointer, restore
+from fastlstm.engine.simd.memory import at, ids_pointer, pointer
 
 
 @inner
@@ -165,9 +166,9 @@ def run_backward(batch, layer, like, board):
 def forward_program(batch, layer, like, board, patience):
     """Pack, then inputs and recurrence of every group. Arrays of one record each."""
     if enter(board):
-        saved = flush_denormals()
+        saved = prepare(like)
         run_forward(batch[0], layer[0], like, board)
-        restore(saved)
+        restore(like, saved)
     leave(board, patience)
 
 
@@ -175,9 +176,9 @@ def forward_program(batch, layer, like, board, patience):
 def backward_program(batch, layer, like, board, patience):
     """The recurrence backwards with dx, then the weights' gradients where they are asked for."""
     if enter(board):
-        saved = flush_denormals()
+        saved = prepare(like)
         run_backward(batch[0], layer[0], like, board)
-        restore(saved)
+        restore(like, saved)
     leave(board, patience)
 
 

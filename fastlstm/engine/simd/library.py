@@ -17,9 +17,10 @@ import numba
 from llvmlite import ir
 
 import fastlstm.engine.simd.packing
-import fastlstm.engine.simd.routines  # noqa: F401 - both fill ROUTINES
+import fastlstm.engine.simd.routines  # noqa: F401 - these two fill ROUTINES
 from fastlstm.engine.compiled import Entry
-from fastlstm.engine.simd.target import BF16, PORTABLE, Target, compiled_for, target
+from fastlstm.engine.simd.amx import permitted
+from fastlstm.engine.simd.target import AMX, BF16, SLOWER, Target, compiled_for, target
 from fastlstm.engine.simd.tiles import tiles
 from fastlstm.engine.simd.trial import sound
 from fastlstm.engine.simd.vector import ROUTINES, Routine, define, symbol
@@ -64,19 +65,20 @@ def trusted(t: Target, folder: Path | None) -> Any:
     """The machine code of the library for a target.
 
     What multiplies pairs is tried first: few of the machines on which this is built and tested have the instructions.
-    Where a result is wrong, pairs are multiplied as on any other CPU, after a warning.
+    Where a result is wrong, the next slower way takes its place, after a warning; where AMX is not permitted, without one.
     """
+    slower = t._replace(product=SLOWER.get(t.product, ""))
+    if t.product == AMX and not permitted():
+        return trusted(slower, folder)
     engine = compiled(t, folder)
-    if t.product not in ("", PORTABLE) and not sound(
-        t, lambda name: engine.get_function_address(symbol(name, BF16))
-    ):
+    if slower.product and not sound(t, lambda name: engine.get_function_address(symbol(name, BF16))):
         warnings.warn(
             f"products in bf16 by {t.product} are wrong on this CPU; slower ones are used "
-            f"(FASTLSTM_BF16={PORTABLE} does so without this warning)",
+            f"(FASTLSTM_BF16={slower.product} does so without this warning)",
             RuntimeWarning,
             stacklevel=2,
         )
-        return trusted(t._replace(product=PORTABLE), folder)
+        return trusted(slower, folder)
     return engine
 
 
@@ -109,12 +111,17 @@ def routines(t: Target) -> dict[str, Routine]:
     return {name: what for name, what in (ROUTINES | tiles(t)).items() if t.bits in what.bits}
 
 
+def written(t: Target) -> str:
+    """The library for a target in LLVM's language."""
+    module = ir.Module(f"fastlstm{t.bits}")
+    for name, what in routines(t).items():
+        define(module, name, what, t)
+    return str(module)
+
+
 def optimized(t: Target, machine: llvm.TargetMachine) -> llvm.ModuleRef:
     """The library for a target, written and optimised."""
-    written = ir.Module(f"fastlstm{t.bits}")
-    for name, what in routines(t).items():
-        define(written, name, what, t)
-    text = str(written)
+    text = written(t)
     if machine.triple.startswith(("aarch64", "arm64")):
         # Scheduled for a core that runs out of order, whatever the CPU is: for one that does not, LLVM loads all of a
         # tile's operands ahead and keeps them on the stack. What is compiled for stays as it is.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba.core import cgutils
 
-from fastlstm.engine.simd.target import AVX512, PORTABLE
+from fastlstm.engine.simd.target import AMX, AVX512, PORTABLE
 from fastlstm.engine.simd.vector import Code, Vector
 
 HALF = ir.IntType(16)
@@ -140,5 +140,6 @@ PRODUCTS = {
     "": Product((whole,), Vector.muladd),
     PORTABLE: Product((low, high), Vector.muladd),
     AVX512: Product((whole,), dot),
+    AMX: Product((whole,), dot),
 }
 """By what a target says of its products."""

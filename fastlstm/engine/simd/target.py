@@ -13,8 +13,10 @@ from fastlstm.errors import FastLSTMError
 
 BF16 = 16
 """In place of an element's bits: operands are pairs of bfloat16, their sums are float32."""
-PORTABLE, AVX512 = "portable", "avx512"
-"""The ways to multiply pairs: widened to float32 on any CPU, or by vdpbf16ps."""
+PORTABLE, AVX512, AMX = "portable", "avx512", "amx"
+"""The ways to multiply pairs: widened to float32 on any CPU, by vdpbf16ps, or where there are enough of them by AMX."""
+SLOWER = {AMX: AVX512, AVX512: PORTABLE}
+"""What takes a way's place where it is wrong or not permitted."""
 
 
 class Target(NamedTuple):
@@ -23,13 +25,15 @@ class Target(NamedTuple):
     `lanes` elements fill a register, of which `registers` are free to use; a register tile is at most
     `rows` × `vectors` of them, chosen so that accumulators, one row of the streamed matrix and a broadcast fit
     without spilling, and so that at least eight independent FMA chains hide the FMA's latency. A pair is as wide as
-    the float32 that its products are added to, and takes its place; `product` says how pairs are multiplied.
+    the float32 that its products are added to, and takes its place; `product` says how pairs are multiplied, and `blocks`
+    whether the CPU could do it by AMX, which kernels ask the library for then.
     """
 
     bits: int
     lanes: int
     registers: int
     product: str = ""
+    blocks: bool = False
 
     @property
     def float_bits(self) -> int:
@@ -95,7 +99,11 @@ def target_of(bits: int, triple: str, have: frozenset[str], forced: str = "") ->
         register, count = 128, 15
     if bits != BF16:
         return Target(bits, register // bits, count)
-    ways = [AVX512, PORTABLE] if {"avx512f", "avx512bf16"} <= have else [PORTABLE]
+    ways = [PORTABLE]
+    if {"avx512f", "avx512bf16"} <= have:
+        ways.insert(0, AVX512)
+        if {"amx-tile", "amx-bf16"} <= have and "linux" in triple:
+            ways.insert(0, AMX)
     if forced and forced not in ways:
         raise FastLSTMError(f"FASTLSTM_BF16 is {forced!r}; on this CPU it must be one of {', '.join(ways)}")
-    return Target(bits, register // 32, count, forced or ways[0])
+    return Target(bits, register // 32, count, forced or ways[0], AMX in ways)
