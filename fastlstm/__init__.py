@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastlstm.charlm import CharLM as CharLM
+    from fastlstm.data.joined import read_lines as read_lines
+    from fastlstm.data.joined import read_names as read_names
+    from fastlstm.data.names import Lines as Lines
     from fastlstm.data.names import Names as Names
-    from fastlstm.data.names import read_names as read_names
     from fastlstm.data.texts import Text as Text
     from fastlstm.data.texts import read_text as read_text
     from fastlstm.data.vocabulary import Vocabulary as Vocabulary
@@ -31,6 +33,7 @@ _HOMES = {
     "CharLM": "charlm",
     "FastLSTMError": "errors",
     "Gradients": "network.lstm",
+    "Lines": "data.names",
     "Names": "data.names",
     "Text": "data.texts",
     "Vocabulary": "data.vocabulary",
@@ -38,7 +41,8 @@ _HOMES = {
     "lstm_forward": "network.lstm",
     "lstm_step": "network.lstm",
     "pack": "network.lstm",
-    "read_names": "data.names",
+    "read_lines": "data.joined",
+    "read_names": "data.joined",
     "read_text": "data.texts",
 }
 __all__ = sorted(_HOMES)

@@ -174,7 +174,7 @@ class CharLM:
         if self._network is not None:
             merged = {**before, **keywords(self, given, "this model")}
         options = Options.of(merged)
-        read = as_data(data, options.lowercase)
+        read = as_data(data, options.lowercase, self.kind or options.kind)
         if read.kind != (self.kind or options.kind or read.kind):
             raise FastLSTMError(
                 f"this model is one of {self.kind or options.kind} and cannot go on with {read.kind}"
@@ -264,11 +264,11 @@ class CharLM:
 def evaluate_model(model: Any, data: Names | Text | str | Iterable[str]) -> Scores:
     """The scores of data under anything with a network, vocabulary, kind and preprocessing."""
     network = model.network
-    read = as_data(data, model.preprocessing.get("lowercase"))
+    read = as_data(data, model.preprocessing.get("lowercase"), model.kind)
     if read.kind != model.kind:
         raise FastLSTMError(f"this model is one of {model.kind}, and {read.source} is {read.kind}")
     if isinstance(read, Names):
         return evaluate_names(
             network, NameBatches(read, model.vocabulary, EVALUATION_BATCH, conditions_of(model))
         )
-    return evaluate_text(network, read.ids(model.vocabulary))
+    return evaluate_text(network, read.ids(model.vocabulary), begins=read.begins)

@@ -8,7 +8,7 @@ from importlib import resources
 import pytest
 
 from fastlstm.data.embedded import embedded_names
-from fastlstm.data.names import read_names
+from fastlstm.data.joined import read_names
 from fastlstm.errors import FastLSTMError
 
 ASSETS = resources.files("fastlstm.data") / "assets"

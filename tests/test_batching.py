@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlstm.data.batching import Batch, NameBatches, TextStreams, split_names, split_text
+from fastlstm.data.batching import Batch, NameBatches, split_names, split_text
 from fastlstm.data.names import Names
+from fastlstm.data.streams import TextStreams
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 

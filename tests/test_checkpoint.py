@@ -21,7 +21,7 @@ from fastlstm.training import model_file as checkpoint
 from fastlstm.training.model_file import (
     FORMAT_VERSION,
     METADATA_KEY,
-    WITH_CONDITIONS,
+    NEWEST,
     load_arrays,
     load_model,
     save_model,
@@ -141,8 +141,8 @@ def test_a_newer_format_is_refused_by_its_number_and_an_older_one_loads(tmp_path
     path = write(tmp_path / "m.safetensors")
     rewrite(path, lambda facts: facts.update(format_version=0))
     assert load_model(path).kind == "names"
-    rewrite(path, lambda facts: facts.update(format_version=WITH_CONDITIONS + 1))
-    with pytest.raises(FastLSTMError, match=f"format version {WITH_CONDITIONS + 1}, .* upgrade"):
+    rewrite(path, lambda facts: facts.update(format_version=NEWEST + 1))
+    with pytest.raises(FastLSTMError, match=f"format version {NEWEST + 1}, .* upgrade"):
         load_model(path)
 
 

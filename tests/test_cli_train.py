@@ -84,7 +84,14 @@ def test_help_of_train_has_every_option_with_its_default():
     for field in Options.__dataclass_fields__.values():
         spelled = "--as" if field.name == "kind" else "--" + field.name.replace("_", "-")
         assert spelled in text
-    for shown in ("[256]", "[names 128, text 24]", "[adamw]", "[names on, text off]", "[0.1]", "[an epoch]"):
+    for shown in (
+        "[256]",
+        "[names 128, lines by length, text 24]",
+        "[adamw]",
+        "[names on, lines off, text off]",
+        "[0.1]",
+        "[an epoch]",
+    ):
         assert shown in text
 
 
@@ -126,7 +133,7 @@ def test_what_was_guessed_is_said_before_training(here):
     out = run("train", "t.csv", "--steps", 1, *SMALL).stdout
     for said in (
         "t.csv: 3 names, 3 distinct, turned to lower case (--no-lowercase keeps capitals)",
-        "read as names (--as text if it is not)",
+        "read as names (--as lines or text if it is not)",
         "read as utf-16-le, as its byte order mark says",
         "fields are separated by ';'",
         "the names are in column 'Vorname'",
@@ -164,7 +171,7 @@ def test_samples_are_marked_by_where_they_occur(here):
 def test_train_on_text_and_standard_input(here):
     data = write_data(here, "text")
     out = run("train", data, "--epochs", 2, "--samples", 1, *SMALL).stdout
-    assert "read as text (--as names if it is not)" in out
+    assert "read as text (--as names or lines if it is not)" in out
     assert "runs/text-1" in out
     out = run("train", "-", "--as", "names", "--steps", 3, *SMALL, stdin="\n".join(some_names())).stdout
     assert "run: runs/data-1" in out

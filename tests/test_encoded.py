@@ -58,7 +58,7 @@ def test_a_text_is_numbered_whatever_its_pieces_and_wherever_it_lies(memory, pie
         patch.setattr(encoded, "BLOCK", 64)
         text = "".join(pieces)
         for kept in (None, Kept(Path(folder, "t.ids"), {"of": "this"})):
-            check(encode([piece.encode() for piece in pieces], kept), text)
+            check(encode([[piece.encode() for piece in pieces]], kept), text)
         there = os.listdir(folder)
         assert there in ([], ["t.ids"])
         assert bool(there) == (len(text) * np.min_scalar_type(len(set(text)) - 1).itemsize > memory)
@@ -70,7 +70,7 @@ def test_a_text_is_numbered_whatever_its_pieces_and_wherever_it_lies(memory, pie
 
 def test_the_twin_of_the_kernel():
     numbers, order, counts = naive("abacab")
-    found = encode([b"aba", b"cab"])
+    found = encode([[b"aba", b"cab"]])
     assert (found.numbers.tolist(), "".join(map(chr, found.codes)), found.counts.tolist()) == (
         numbers,
         order,
@@ -82,7 +82,7 @@ def test_the_twin_of_the_kernel():
 def kept(tmp_path, monkeypatch):
     monkeypatch.setattr(encoded, "IN_MEMORY", 10)
     place = Kept(tmp_path / "t.ids", {"bytes": 20})
-    encode([some_text().encode()], place)
+    encode([[some_text().encode()]], place)
     return place
 
 
@@ -132,7 +132,7 @@ def test_no_room_for_the_numbers_is_one_line_and_leaves_nothing(tmp_path, monkey
     monkeypatch.setattr(encoded, "open", lambda *_: Full(), raising=False)
     monkeypatch.setattr(encoded.tempfile, "TemporaryFile", Full)
     with pytest.raises(FastLSTMError, match=r"no room .*No space left on device.*--cache"):
-        encode([b"to be or not"], Kept(tmp_path / "t.ids", {}) if keep else None)
+        encode([[b"to be or not"]], Kept(tmp_path / "t.ids", {}) if keep else None)
     assert not os.listdir(tmp_path)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlstm.data.names import Names
-from fastlstm.data.novelty import NameIndex, comparable, read_avoided, read_index, read_lines, write_index
+from fastlstm.data.novelty import NameIndex, comparable, read_avoided, read_index, read_prefixes, write_index
 from fastlstm.errors import FastLSTMError
 
 NAME = st.text(
@@ -88,17 +88,17 @@ def test_an_index_of_training_names_alone_is_read_as_one(tmp_path: Path) -> None
 
 def test_avoided_names_are_read_as_training_names_are(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("Anna \n\n A\u030asa\n", encoding="utf-8")
-    assert read_avoided(tmp_path / "one.txt", lowercase=True) == {"anna", "åsa"}
-    assert read_avoided(tmp_path / "one.txt", lowercase=False) == {"Anna", "Åsa"}
+    assert read_avoided(tmp_path / "one.txt", "names", lowercase=True) == {"anna", "åsa"}
+    assert read_avoided(tmp_path / "one.txt", "names", lowercase=False) == {"Anna", "Åsa"}
     (tmp_path / "table.csv").write_text("Id,Name\n1,Anna\n2,Bob\n")
-    assert read_avoided(tmp_path / "table.csv", lowercase=True) == {"anna", "bob"}
+    assert read_avoided(tmp_path / "table.csv", "names", lowercase=True) == {"anna", "bob"}
     with pytest.raises(FastLSTMError, match=r"none\.txt"):
-        read_avoided(tmp_path / "none.txt", lowercase=True)
+        read_avoided(tmp_path / "none.txt", "names", lowercase=True)
 
 
 def test_lines_keep_their_blanks(tmp_path: Path) -> None:
     (tmp_path / "prefixes.txt").write_text("an\r\n\n  \nto be \n")
-    assert read_lines(tmp_path / "prefixes.txt") == ["an", "to be "]
+    assert read_prefixes(tmp_path / "prefixes.txt") == ["an", "to be "]
 
 
 def test_comparable_spelling() -> None:

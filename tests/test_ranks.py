@@ -20,8 +20,9 @@ from ranks_program import VARIANTS, run
 from small_runs import some_names, write_data
 
 from fastlstm.charlm import CharLM
-from fastlstm.data.batching import NameBatches, Part, TextStreams
+from fastlstm.data.batching import NameBatches, Part
 from fastlstm.data.names import Names
+from fastlstm.data.streams import TextStreams
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.network.architecture import Architecture
 from fastlstm.network.model import Network

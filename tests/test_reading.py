@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastlstm.data import reading
-from fastlstm.data.names import Names, read_names
+from fastlstm.data.joined import read_names
+from fastlstm.data.names import Names
 from fastlstm.data.opening import decide_kind
 from fastlstm.data.reading import preprocess
 from fastlstm.data.texts import Text, read_text
@@ -99,9 +100,14 @@ def test_the_digest_tells_data_apart():
 @pytest.mark.parametrize(
     ("raw", "options", "message"),
     [
-        (["anna", "x" * 257], {}, "list, name 2: a name of 257 characters ('xxxxxxxxxxxxxxxxxxxx'…)"),
-        (["anna\nbo"], {}, r"list, name 1: a line break or NUL inside the name 'anna\nbo'"),
-        (["a\0b"], {}, "line break or NUL"),
+        (["anna", "x" * 5001], {}, "list, name 2: a name of 5,001 characters ('xxxxxxxxxxxxxxxxxxxx'…)"),
+        (
+            ["anna", "bobby"],
+            {"longest": 4},
+            "list, name 2: a name of 5 characters ('bobby'), and 4 are the most",
+        ),
+        (["anna\nbo"], {}, r"list, name 1: a line break inside the name 'anna\nbo'"),
+        (["a\0b"], {}, "a NUL inside the name"),
         (["anna", 5], {}, "list, name 2: 5 is not a string"),
         (["anna", ["bo"]], {}, "list, name 2: ['bo'] is not a string"),
         (["anna"], {"weights": [1, 2]}, "list: weights"),
@@ -321,10 +327,10 @@ BAD_TABLES: dict[str, Any] = {
         "t.csv",
         'Name\nbo\n"an\nna"\n',
         {},
-        r"line 4: a line break or NUL inside the name 'an\nna'",
+        r"line 4: a line break inside the name 'an\nna', take it out, or read lines, which keep it (--as lines)",
     ),
     "endless field": ("t.csv", "Name\nbo\n" + "x" * 140_000 + "\n", {}, "t.csv, line 3: no sound row"),
-    "long name": ("names.txt", "anna\n" + "x" * 257, {}, "names.txt, line 2: a name of 257 characters"),
+    "long name": ("names.txt", "anna\n" + "x" * 5001, {}, "names.txt, line 2: a name of 5,001 characters"),
     "NUL": ("t.csv", "Name\nanna\nb\0o\n", {}, "t.csv, line 3: a NUL character"),
     "utf-16 without a mark": (
         "t.csv",
@@ -379,9 +385,10 @@ def test_a_checksum_that_differs_is_damage(write):
 
 
 def test_files_that_cannot_be_opened_are_refused(tmp_path, monkeypatch, write):
+    (tmp_path / "..empty").mkdir()
     for read in (read_names, read_text):
         assert "no.csv: there is no such file" in refusal(read, tmp_path / "no.csv")
-        assert "is a directory" in refusal(read, tmp_path)
+        assert "is a folder without a file to read" in refusal(read, tmp_path / "..empty")
         assert "cannot be read" in refusal(read, write("f", "x") / "names.csv")
 
     def denied(*_):

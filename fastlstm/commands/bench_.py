@@ -60,7 +60,7 @@ def command(
     from fastlstm.benchmark.plot import check, plot
     from fastlstm.benchmark.run import Bench, Settings
     from fastlstm.data.embedded import embedded_names
-    from fastlstm.data.names import read_names
+    from fastlstm.data.joined import read_names
     from fastlstm.errors import FastLSTMError
 
     for file in filter(None, (json_file, plot_file)):

@@ -20,7 +20,7 @@ SHOWN = 8  # values of a name
 
 @click.command("eval")
 @click.argument("run")
-@click.argument("data", required=False)
+@click.argument("data", nargs=-1)
 @click.option(
     "--name", "names", metavar="TEXT", multiple=True, help="Score this name or text; may be repeated."
 )
@@ -39,7 +39,7 @@ SHOWN = 8  # values of a name
 )
 def command(
     run: str,
-    data: str | None,
+    data: tuple[str, ...],
     names: tuple[str, ...],
     by: str | None,
     picture: str | None,
@@ -56,13 +56,14 @@ def command(
     fastlstm eval runs/names-2 others.csv --by Sex --picture confusion.png
     fastlstm eval runs/shakespeare-1 sonnets.txt --format json
 
-    DATA are read as what the model was trained on, names or text, and prepared in the same way. The loss is
+    DATA are files, folders or patterns, read as what the model was trained on, names, lines or text, and prepared in the
+    same way. The loss is
     the mean over characters, ends of names included, in nats. For single names: log-probability in nats, and
     bits a character; where one cannot be read, the others are scored and the exit code is 3. With --by, for models
     that were trained with --given: how probable each value of that column is for a name; of DATA, how often the most
     probable one is the column's own.
     """
-    if (data is None) == (not names):
+    if bool(data) == bool(names):
         raise click.UsageError("give either DATA or at least one --name")
     from fastlstm.training.model_file import load_model
 

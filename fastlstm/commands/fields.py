@@ -10,7 +10,7 @@ import click
 
 from fastlstm.training.keywords import shown
 from fastlstm.training.options import Options, flag
-from fastlstm.training.values import several, whole_or_share
+from fastlstm.training.values import one_or_several, several, whole_or_share
 
 PARTIAL = 3  # the exit code of a request that was met only in part
 SECTIONS = ("Data", "Model", "Training", "Run")
@@ -70,8 +70,10 @@ def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., A
     convert = rules["convert"]
     if convert is bool:
         spelled = f"{spelled}/{flag(field.name, False)}"
-    kind: Any = {whole_or_share: WholeOrShare(), several: str}.get(convert, convert)
-    metavar = {int: "N", float: "X", whole_or_share: "N|X", several: "COLUMN"}.get(convert)
+    kind: Any = {whole_or_share: WholeOrShare(), several: str, one_or_several: str}.get(convert, convert)
+    metavar = {int: "N", float: "X", whole_or_share: "N|X", several: "COLUMN", one_or_several: "COLUMN"}.get(
+        convert
+    )
     return click.option(
         spelled,
         field.name,
@@ -79,8 +81,10 @@ def _option(field: Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., A
         section=rules["section"],
         type=click.Choice(rules["choices"]) if "choices" in rules else kind,
         default=None,
-        multiple=convert is several,
-        callback=(lambda _ctx, _option, value: value or None) if convert is several else None,
+        multiple=convert in (several, one_or_several),
+        callback=(lambda _ctx, _option, value: value or None)
+        if convert in (several, one_or_several)
+        else None,
         metavar=metavar,
         help=shown(field),
     )

@@ -16,13 +16,16 @@ from fastlstm.errors import FastLSTMError
     "--characters", metavar="TEXT", help="The characters in the order of their ids, if FILE does not say."
 )
 @click.option(
-    "--as", "kind", type=click.Choice(["names", "text"]), help="What it is a model of, if FILE does not say."
+    "--as",
+    "kind",
+    type=click.Choice(["names", "lines", "text"]),
+    help="What it is a model of, if FILE does not say.",
 )
 def command(file: str, out: str, characters: str | None, kind: str | None) -> None:
     """Make a run from FILE, a PyTorch state dict as safetensors.
 
     FILE comes from `fastlstm export`, trained further in PyTorch or not, or from any module with the same
-    names. The ids of names count from 1, and 0 begins and ends a name; those of text count from 0.
+    names. The ids of names and lines count from 1, and 0 begins and ends each; those of text count from 0.
 
     \b
     fastlstm import names.safetensors --out runs/back

@@ -83,6 +83,13 @@ def _kept(extra: dict[str, Any]) -> list[tuple[str, str]]:
     return lines + ([("held out", sentence(scores))] if scores else [])
 
 
+def _from(source: Any) -> str:
+    """Where data came from."""
+    if isinstance(source, tuple):
+        return f"{len(source):,} files: {printable(', '.join(source))}"
+    return printable(source or "embedded names")
+
+
 def _trained(run: str, checkpoint: Checkpoint) -> list[tuple[str, str]]:
     """How far a run has come."""
     from fastlstm.training.folders import resuming
@@ -90,7 +97,7 @@ def _trained(run: str, checkpoint: Checkpoint) -> list[tuple[str, str]]:
     position, total = checkpoint.position, checkpoint.total
     coarse = ", products in bf16" if checkpoint.options.precision == "bf16" else ""
     lines = [
-        ("data", printable(checkpoint.source or "embedded names")),
+        ("data", _from(checkpoint.source)),
         ("trained", f"{position.step:,} of {total:,} steps in {position.seconds:,.0f} s{coarse}"),
     ]
     done = position.stopped or position.step >= total

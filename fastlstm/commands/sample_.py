@@ -94,9 +94,10 @@ def command(
     from fastlstm.training.model_file import load_model
 
     model = load_model(run)
-    if report and model.kind != "names":
-        raise FastLSTMError(f"{run} is a model of {model.kind}: --report is for names")
-    controls.setdefault("n", 20 if model.kind == "names" else 1)
+    whole = model.vocabulary.boundary  # names and lines, which end by themselves
+    if report and not whole:
+        raise FastLSTMError(f"{run} is a model of {model.kind}: --report is for names and lines")
+    controls.setdefault("n", 20 if whole else 1)
     out = utf8(sys.stdout)
     controls["given"] = parse_given(model, controls.get("given", ()))
     combinations = given_by(model, controls["given"])
@@ -105,7 +106,7 @@ def command(
     else:
         _read_files(run, model, controls)
         if (
-            model.kind == "text"
+            not whole
             and form == "text"
             and controls["n"] * len(combinations) == 1
             and "prefixes" not in controls
@@ -118,7 +119,8 @@ def command(
         count = _report(run, [name for name, _, _ in entries], combinations, form, picture, out)
     else:
         fields = [model.kind.removesuffix("s"), *combinations[0]]
-        count = _write(entries, fields, form, scores, out)
+        apart = not whole or "\n" in model.vocabulary.characters
+        count = _write(entries, fields, form, scores, apart, out)
     out.flush()
     if count < wanted:
         more = "there are no more" if beam else "raise --tries or --temperature, or ask for fewer"
@@ -131,11 +133,11 @@ def _read_files(run: str, model: Any, controls: dict[str, Any]) -> None:
     from fastlstm.data import novelty
 
     if "prefixes" in controls:
-        controls["prefixes"] = novelty.read_lines(controls["prefixes"])
+        controls["prefixes"] = novelty.read_prefixes(controls["prefixes"])
     if "avoid" in controls:
         lowercase = bool(model.preprocessing.get("lowercase"))
-        controls["avoid"] = novelty.read_avoided(controls["avoid"], lowercase)
-    if "novel" in controls and model.kind == "names":
+        controls["avoid"] = novelty.read_avoided(controls["avoid"], model.kind, lowercase)
+    if "novel" in controls and model.vocabulary.boundary:
         controls["novel"] = _index(run)
 
 
@@ -213,9 +215,10 @@ def _most_probable(model: Any, controls: dict[str, Any]) -> list[Entry]:
     return entries
 
 
-def _write(entries: Iterable[Entry], fields: list[str], form: str, scores: bool, out: IO[str]) -> int:
-    """Write the names (or texts) in a format, what was given beside them; returns how many there were."""
-    field = fields[0]
+def _write(
+    entries: Iterable[Entry], fields: list[str], form: str, scores: bool, apart: bool, out: IO[str]
+) -> int:
+    """Write the names (or texts, a line `apart`) in a format, what was given beside them; returns how many there were."""
     fields = [*fields, "logprob", "bits_per_character"] if scores else fields
     table = csv.writer(out, lineterminator="\n")
     count = 0
@@ -229,7 +232,7 @@ def _write(entries: Iterable[Entry], fields: list[str], form: str, scores: bool,
             out.write("[\n " if count == 1 else ",\n ")
             out.write(json.dumps(dict(zip(fields, row, strict=True)), ensure_ascii=False))
         else:
-            out.write("---\n" if field == "text" and count > 1 else "")
+            out.write("---\n" if apart and count > 1 else "")
             out.write(text + "\n")
     if form == "json":
         out.write("\n]\n" if count else "[]\n")

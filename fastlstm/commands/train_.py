@@ -16,7 +16,7 @@ BROKEN_PIPE = 13  # SIGPIPE, which not every system has
 
 
 @click.command("train", cls=SectionedCommand, context_settings={"max_content_width": 100})
-@click.argument("data", required=False, metavar="[DATA]")
+@click.argument("data", nargs=-1, metavar="[DATA]...")
 @with_fields(SECTIONS)
 @click.option("--out", metavar="DIR", help="Folder for the run.  [runs/<data>-<n>]")
 @click.option(
@@ -26,18 +26,23 @@ BROKEN_PIPE = 13  # SIGPIPE, which not every system has
     help="Begin with the weights of a model: a run's folder or a model file.",
 )
 @click.option("--resume", metavar="RUN", help="Go on with a run from its last checkpoint, to the same end.")
-def command(data: str | None, out: str | None, start: str | None, resume: str | None, **given: Any) -> None:
-    """Train a model on names or text: DATA, or the US first names that come with fastlstm.
+def command(
+    data: tuple[str, ...], out: str | None, start: str | None, resume: str | None, **given: Any
+) -> None:
+    """Train a model on names, lines or text: DATA, or the US first names that come with fastlstm.
 
     \b
     fastlstm train                                    names, without a file
     fastlstm train names.csv --column Name            a column of a table
     fastlstm train names.txt --as names               a name a line
+    fastlstm train tweets.jsonl --as lines            short texts: case and line breaks stay
+    fastlstm train poems/ more.txt 'old/*.txt'        folders and several files, read by name
     fastlstm train shakespeare.txt --minutes 3        a text, in three minutes
     fastlstm train cities.csv --from runs/names-1     a new run, with the weights of a model
     fastlstm train --resume runs/shakespeare-1        the same run, after an interruption
 
-    .csv and .tsv files (also .gz) are names, others text; - is standard input. The defaults suit most data;
+    .csv, .tsv, .json and .jsonl files (also .gz) are names, others text; - is standard input. Of a folder, what is
+    read and what is left out is listed. The defaults suit most data;
     with --minutes the network and its schedule suit the time there is. Ctrl-C saves a checkpoint and says how
     to go on. The best model on what is held out is kept. With --from, sizes, vocabulary and conditions are the
     model's; characters and conditions that DATA have and it lacks are added, and the rate is lower.
@@ -51,11 +56,12 @@ def command(data: str | None, out: str | None, start: str | None, resume: str | 
         if resume is not None and value is not None:
             raise click.UsageError(f"{other}, and --resume goes on in the old one to its end; choose one")
     from fastlstm.commands.together import together
+    from fastlstm.data.paths import one_or_all
     from fastlstm.training.runs import Run
 
     with together() as ranks:
         if resume is not None:
-            run = Run.resume(resume, given, data, ranks=ranks)
+            run = Run.resume(resume, given, one_or_all(data) or None, ranks=ranks)
             position = run.session.position
             click.echo(f"going on with {run.folder} at step {position.step:,} of {run.session.total:,}")
         else:
@@ -66,8 +72,12 @@ def command(data: str | None, out: str | None, start: str | None, resume: str | 
             _follow(run)
 
 
-def _new_run(data: str | None, given: dict[str, Any], out: str | None, start: str | None, ranks: Any) -> Any:
+def _new_run(
+    data: tuple[str, ...], given: dict[str, Any], out: str | None, start: str | None, ranks: Any
+) -> Any:
     """Read the data, say what they are and what will be trained, and make the run."""
+    from fastlstm.data.opening import KINDS
+    from fastlstm.data.paths import one_or_all
     from fastlstm.training.attendance import Attendance
     from fastlstm.training.folders import claimed, ids_file
     from fastlstm.training.runs import Run
@@ -75,15 +85,16 @@ def _new_run(data: str | None, given: dict[str, Any], out: str | None, start: st
     from fastlstm.training.starting import begin, keywords, read_model
 
     with ExitStack() as begun:
-        place = ranks.on_first(begun.enter_context, claimed(out, data))
+        path = one_or_all(data) or None
+        place = ranks.on_first(begun.enter_context, claimed(out, path))
         folder = ranks.tell(place and place.folder)
         model = None if start is None else read_model(start, ranks)
         options = Options(**(given if start is None else keywords(model, given, start)))
-        read = ranks.open(data, keep=ids_file(data, options, folder), **options.reading)
+        read = ranks.open(path, keep=ids_file(path, options, folder), **options.reading)
         click.echo(read.describe())
-        if data is not None and options.kind is None:
-            other = {"names": "text", "text": "names"}[read.kind]
-            click.echo(f"read as {read.kind} (--as {other} if it is not)")
+        if data and options.kind is None:
+            others = " or ".join(kind for kind in KINDS if kind != read.kind)
+            click.echo(f"read as {read.kind} (--as {others} if it is not)")
         told = len(read.notes)
         for note in read.notes:
             click.echo(note)
@@ -95,7 +106,8 @@ def _new_run(data: str | None, given: dict[str, Any], out: str | None, start: st
         session = Session(read, options, beginning, ranks=ranks)
         for note in read.notes[told:]:
             click.echo(note)
-        run = Run.begin(session, data, place) if place else Attendance(session, folder)
+        source = path if path in (None, "-") else one_or_all(read.files)
+        run = Run.begin(session, source, place) if place else Attendance(session, folder)
         o = session.options
         click.echo(
             f"{session.size:,} parameters: {o.layers} × {counted(o.hidden or 0, 'unit')}, "

@@ -1,4 +1,4 @@
-"""Splits, ragged batches of names, and contiguous streams of text.
+"""Splits, and ragged batches of names.
 
 Letters: T time steps, B sequences in a batch. All arrays are time-major, ids and targets int32 (T, B).
 """
@@ -6,6 +6,7 @@ Letters: T time steps, B sequences in a batch. All arrays are time-major, ids an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -15,17 +16,22 @@ from fastlstm.data.given import OPEN, Condition
 from fastlstm.data.names import Names
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.engine.kernels.batch import deal, fill_names
-from fastlstm.engine.layout import Share
+from fastlstm.engine.layout import Share, Window
 from fastlstm.errors import FastLSTMError
 
 Sliced = TypeVar("Sliced", np.ndarray, Ids)
+
+# Longer names are cut where so many characters of a batch have been read, but not into windows of fewer steps than these.
+CHARACTERS, STEPS = 1 << 15, 257
 
 
 class Batch(NamedTuple):
     """Inputs and targets (T, B), and the sequences' lengths (B,), never increasing; None: all are T long.
 
     Past a sequence's length, ids and targets are 0. `given` (B, columns) has the conditions' values, where there are.
-    With a `share` it is some rows, or none, of a larger batch. `fresh` (B,) says which streams begin anew here.
+    With a `share` it is some rows, or none, of a larger batch; `rest` are its later steps, before which the states are
+    carried over and through which no gradient flows back. `fresh` (B,) says which rows of a text begin anew here, `streams`
+    (B,) which streams they are, if not all in their order.
     """
 
     ids: np.ndarray
@@ -33,6 +39,8 @@ class Batch(NamedTuple):
     lengths: np.ndarray | None
     given: np.ndarray | None = None
     share: Share | None = None
+    rest: tuple[Window, ...] = ()
+    streams: np.ndarray | None = None
     fresh: np.ndarray | None = None
 
 
@@ -128,7 +136,6 @@ class NameBatches:
         count = len(names.distinct)
         letters = np.fromiter(map(len, names.distinct), np.int32, count)
         lengths = letters + 1
-        self._longest = int(lengths.max())
         # One array 0 a n n a 0 b o 0 …: a name's end is the next one's beginning.
         starts = np.cumsum(lengths, dtype=np.int64) - lengths
         self._flat = np.zeros(int(lengths.sum()) + 1, np.int32)
@@ -191,63 +198,54 @@ class NameBatches:
             yield self._batch(picked[part], None if given is None else given[part])
 
     def _batch(self, picked: np.ndarray, given: np.ndarray | None) -> Batch:
-        share = None
-        if given is not None or self.part.of > 1:
-            order = np.argsort(-self._lengths[picked], kind="stable")
-            if self.part.of > 1:
-                share = self._share(self._lengths[picked[order]])
-                order = order[share.rows]
-            picked, given = picked[order], None if given is None else given[order]
-        ids, targets = np.zeros((2, self._longest, len(picked)), np.int32)
-        lengths = np.empty(len(picked), np.int32)
-        T = fill_names(self._flat, self._starts, self._lengths, picked, ids, targets, lengths)
-        return Batch(ids[:T], targets[:T], lengths, given, share)
+        longest = int(self._lengths[picked].max())
+        if given is None and self.part.of == 1 and longest <= STEPS:
+            return Batch(*self._filled(picked, self._starts, self._lengths))
+        order = np.argsort(-self._lengths[picked], kind="stable")
+        lengths = self._lengths[picked[order]]
+        active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(longest), "right")
+        whole = np.concatenate([[0], np.cumsum(active)])
+        rows = np.arange(len(lengths))
+        if self.part.of > 1:
+            owners = np.empty(len(lengths), np.int32)
+            deal(lengths, np.zeros(self.part.of, np.int64), owners)
+            rows = np.flatnonzero(owners == self.part.number)
+        mine = order[rows]
+        first, *rest = [self._window(picked[mine], rows, whole, *cut) for cut in windows(whole)]
+        share = first.share if self.part.of > 1 or rest else None
+        later = tuple(window for window in rest if window.ids.size)
+        return Batch(*first[:3], None if given is None else given[mine], share, later)
 
-    def _share(self, lengths: np.ndarray) -> Share:
-        """This part of a batch whose rows are so long, the longest first."""
-        owners = np.empty(len(lengths), np.int32)
-        deal(lengths, np.zeros(self.part.of, np.int64), owners)
-        active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(lengths[0]), "right")
-        rows = np.flatnonzero(owners == self.part.number).astype(np.int32)
-        return Share(rows, np.concatenate([[0], np.cumsum(active)]))
+    def _window(
+        self, picked: np.ndarray, rows: np.ndarray, whole: np.ndarray, begin: int, end: int
+    ) -> Window:
+        """Some steps of the names picked, the longest first, which are these rows of a batch that is `whole`."""
+        left = np.minimum(self._lengths[picked], end) - begin
+        left = left[left > 0]
+        active = np.arange(len(left), dtype=picked.dtype)
+        ids, targets, lengths = self._filled(active, self._starts[picked[active]] + begin, left)
+        share = Share(rows[active].astype(np.int32), whole[begin : end + 1], int(whole[-1]))
+        return Window(ids, targets, lengths, share)
+
+    def _filled(
+        self, picked: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ids and targets (T, B) and lengths (B,) of the names picked from those that start there and are so long."""
+        longest = int(lengths[picked].max()) if len(picked) else 0
+        ids, targets = np.zeros((2, longest, len(picked)), np.int32)
+        filled = np.empty(len(picked), np.int32)
+        fill_names(self._flat, starts, lengths, picked, ids, targets, filled)
+        return ids, targets, filled
 
 
-class TextStreams:
-    """A text as B contiguous streams of equal length, in windows of T steps for truncated backpropagation.
+def windows(start: np.ndarray) -> list[tuple[int, int]]:
+    """From which step to which the windows go of a batch whose steps begin at these positions (T + 1).
 
-    Stream b's characters follow one another from window to window, so its state may be carried on. The last
-    window is shorter if T doesn't divide the streams' length; up to B - 1 last characters remain unused. Of the streams,
-    one `part` is read.
-    Raises FastLSTMError for a text shorter than B + 1 characters.
-
-    >>> streams = TextStreams(np.arange(9), streams=2, steps=3)
-    >>> [streams.window(i).ids.T.tolist() for i in range(streams.windows)]
-    [[[0, 1, 2], [4, 5, 6]], [[3], [7]]]
+    >>> windows(np.arange(300) * 2), windows(np.arange(300) * 1000)
+    ([(0, 299)], [(0, 257), (257, 299)])
     """
-
-    def __init__(self, ids: np.ndarray | Ids, streams: int, steps: int, part: Part = WHOLE) -> None:
-        if streams < 1 or steps < 1:
-            raise FastLSTMError(f"there must be at least 1 stream and 1 step, not {streams} and {steps}")
-        length = (len(ids) - 1) // streams
-        if length < 1:
-            raise FastLSTMError(
-                f"a text of {len(ids):,} characters is too short for {streams} streams, take fewer"
-            )
-        self.streams = streams
-        self.steps = steps
-        self.windows = -(-length // steps)  # an epoch's
-        self.mine = part.streams(streams)
-        self._dealt = part.of > 1
-        self._ids = ids[: streams * length].reshape(streams, length)[self.mine]
-        self._targets = ids[1 : streams * length + 1].reshape(streams, length)[self.mine]
-
-    def window(self, index: int) -> Batch:
-        """Window `index` (from 0) of an epoch."""
-        part = slice(index * self.steps, (index + 1) * self.steps)
-        ids, targets = self._ids[:, part], self._targets[:, part]
-        inputs = np.ascontiguousarray(ids.T, np.int32)
-        share = None
-        if self._dealt:
-            start = np.arange(len(inputs) + 1) * self.streams
-            share = Share(np.arange(self.mine.start, self.mine.stop), start)
-        return Batch(inputs, np.ascontiguousarray(targets.T, np.int32), None, None, share)
+    cuts, steps = [0], len(start) - 1
+    while cuts[-1] < steps:
+        full = int(np.searchsorted(start, start[cuts[-1]] + CHARACTERS, "right")) - 1
+        cuts.append(min(max(full, cuts[-1] + STEPS), steps))
+    return list(pairwise(cuts))

@@ -11,7 +11,7 @@ from itertools import islice
 from fastlstm.data.dialects import is_number
 from fastlstm.data.gathering import Column, spec
 from fastlstm.data.reading import preprocess
-from fastlstm.data.tables import Table
+from fastlstm.data.tables import Rows
 from fastlstm.errors import meant, printable, quoted
 
 # Titles of columns of names, and of what else a list of names may be of.
@@ -31,13 +31,8 @@ def known(*wanted: str | int | None) -> set[str]:
     return {*TITLES, *(title for title in said if not title.isdecimal())}
 
 
-def choose(table: Table, wanted: str | int | None) -> int:
-    """The place of the column of names: the one that is `wanted`, or else the likeliest, with a note.
-
-    Raises FastLSTMError where there is none.
-    """
-    if wanted is not None:
-        return find(table, wanted, "column")
+def choose(table: Rows) -> int:
+    """The place of the likeliest column of names, with a note; FastLSTMError where there is none."""
     if table.width == 1 and table.titles is None:
         return 0
     texts = [place for place in range(table.width) if _is_text(table, place)]
@@ -51,8 +46,8 @@ def choose(table: Table, wanted: str | int | None) -> int:
     return place
 
 
-def find(table: Table, wanted: str | int, role: str) -> int:
-    """The column of a given title or number from 1; FastLSTMError saying which there are."""
+def find(table: Rows, wanted: str | int, role: str, why: str = "") -> int:
+    """The column of a given title or number from 1; FastLSTMError saying which there are, and `why` it is looked for."""
     titles, wanted = table.titles, preprocess(str(wanted).strip(), False)
     for same in (str, str.casefold):
         places = [i for i, title in enumerate(titles or ()) if same(title) == same(wanted)]
@@ -69,10 +64,10 @@ def find(table: Table, wanted: str | int, role: str) -> int:
     else:
         shown = [printable(title, 40) for title in titles]
         there = ", ".join(shown[:SHOWN]) + "…" * (len(shown) > SHOWN) + meant(wanted, shown)
-    raise table.refusal(f"there is no {role} {quoted(wanted)}; the columns are {there}")
+    raise table.refusal(f"there is no {role} {quoted(wanted)}{why}; the columns are {there}")
 
 
-def given(table: Table, specs: Sequence[str]) -> list[tuple[int, Column]]:
+def given(table: Rows, specs: Sequence[str]) -> list[tuple[int, Column]]:
     """The place of each column that is given, and what gathers its cells; FastLSTMError for one that is not there."""
     found = []
     for text in specs:
@@ -94,24 +89,24 @@ def weight_of(cell: str) -> float:
     return value
 
 
-def _cells(table: Table, place: int) -> list[str]:
+def _cells(table: Rows, place: int) -> list[str]:
     """What the first rows have in a column, blanks left out."""
     return [row[place].strip() for row in table.head if place < len(row) and row[place].strip()]
 
 
-def _is_text(table: Table, place: int) -> bool:
+def _is_text(table: Rows, place: int) -> bool:
     """Whether most of a column's cells hold text."""
     cells = _cells(table, place)
     return 2 * sum(map(is_number, cells)) < len(cells)
 
 
-def _repeats(table: Table, place: int) -> bool:
+def _repeats(table: Rows, place: int) -> bool:
     """Whether a column has the same handful of values again and again."""
     cells = _cells(table, place)
     return len(set(cells)) < len(cells) and len(set(cells)) <= max(2, len(cells) // 4)
 
 
-def _rank(table: Table, place: int) -> int:
+def _rank(table: Rows, place: int) -> int:
     """How little a column's title is one of names: its place in `TITLES`, just past them for some "name"."""
     if table.titles is None:
         return len(TITLES) + 1
@@ -122,7 +117,7 @@ def _rank(table: Table, place: int) -> int:
     return len(TITLES) + (not named)
 
 
-def _why(table: Table, place: int, first: int) -> str:
+def _why(table: Rows, place: int, first: int) -> str:
     """What a column is called or numbered, and why it was taken."""
     titles = table.titles
     if titles is not None and _rank(table, place) <= len(TITLES):

@@ -8,7 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fastlstm.data.names import Names, read_names
+from fastlstm.data.joined import read_names
+from fastlstm.data.lists import LONGEST
+from fastlstm.data.names import Names
 from fastlstm.errors import FastLSTMError
 
 EMBEDDED = "the embedded names"
@@ -25,9 +27,11 @@ def embedded_names(given: Sequence[str] = (), **options: Any) -> Names:
     """
     with resources.as_file(resources.files("fastlstm.data") / "assets" / "names.csv") as path:
         if given:
+            for name in options.keys() & {"column", "header", "delimiter"}:
+                raise FastLSTMError(f"{name} is for files; {EMBEDDED} have the column Sex to be given")
             return _by_sex(path, given, **options)
         names = read_names(path, **{"column": "Name", **options})
-    names.source = EMBEDDED
+    names.source, names.files = EMBEDDED, ()
     return names
 
 
@@ -37,6 +41,7 @@ def _by_sex(
     lowercase: bool = True,
     limit: int | None = None,
     weight: str | None = None,
+    longest: int = LONGEST,
 ) -> Names:
     """The embedded names with a row for each sex, weighted by how many bearers are of it if asked for."""
     if [title.casefold() for title in given] != ["sex"] or weight not in (None, "Count"):
@@ -50,6 +55,5 @@ def _by_sex(
         if bearers >= LEAST_SHARE * count
     ]
     names, sexes, bearers = zip(*rows[:limit], strict=True)
-    return Names(
-        names, EMBEDDED, lowercase=lowercase, weights=bearers if weight else None, given={"Sex": sexes}
-    )
+    weights = bearers if weight else None
+    return Names(names, EMBEDDED, (), lowercase, weights, {"Sex": sexes}, longest)

@@ -13,7 +13,7 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,6 +29,7 @@ from fastlstm.errors import FastLSTMError
 
 IN_MEMORY = 1 << 26  # bytes of numbers that are kept in memory
 BLOCK = 1 << 24  # bytes of a file that are checked or widened at once
+AHEAD = b"\n"  # stands before a text behind another: what a sample without a prefix goes on from
 TAIL = np.dtype([("length", "<u8"), ("checksum", "<u8")])
 
 
@@ -40,12 +41,13 @@ class Kept(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The numbers (N,); the code points that they stand for, how often each occurs; the text's fingerprint."""
+    """The numbers (N,); the code points that they stand for, how often each occurs; the text's fingerprint; where parts begin."""
 
     numbers: np.ndarray
     codes: np.ndarray
     counts: np.ndarray
     digest: str
+    parts: Sequence[int] = (0,)
 
 
 class Ids:
@@ -78,13 +80,14 @@ class Ids:
         return self._table.take(self._numbers).astype(dtype or self._table.dtype, copy=False)
 
 
-def encode(pieces: Iterable[bytes], kept: Kept | None = None) -> Encoded:
-    """Read a text once, in pieces of whole characters of UTF-8; surrogates are taken for characters.
+def encode(texts: Iterable[Iterable[bytes]], kept: Kept | None = None) -> Encoded:
+    """Read texts once, each in pieces of whole characters of UTF-8; surrogates are taken for characters.
 
-    Beyond `IN_MEMORY` its numbers go to `kept`, or to a temporary file. Raises FastLSTMError where there is no room for
-    them.
+    `AHEAD` stands before each text but the first. Beyond `IN_MEMORY` numbers go to `kept`, or to a temporary file. Raises
+    FastLSTMError where there is no room for them.
     """
     numbering, summary = Numbering(), hashlib.blake2b(digest_size=16)
+    parts, size = list[int](), 0
     with _Sink(kept) as sink, ThreadPoolExecutor(1) as beside:
 
         def take(piece: bytes, numbers: np.ndarray) -> None:
@@ -93,12 +96,20 @@ def encode(pieces: Iterable[bytes], kept: Kept | None = None) -> Encoded:
 
         # The fingerprint takes as long as all the rest: it has a thread of its own, one piece behind.
         behind = beside.submit(int)
-        for piece in pieces:
-            numbers = numbering.number(piece)
-            behind.result()
-            behind = beside.submit(take, piece, numbers)
+        for text in texts:
+            begin = size
+            for piece in filter(None, text):
+                if size == begin:
+                    parts.append(begin)
+                    piece = AHEAD * bool(begin) + piece
+                numbers = numbering.number(piece)
+                size += len(numbers)
+                behind.result()
+                behind = beside.submit(take, piece, numbers)
         behind.result()
-        found = numbering.codes, numbering.counts, summary.hexdigest()
+        if len(parts) > 1:
+            summary.update(repr(parts).encode())
+        found = numbering.codes, numbering.counts, summary.hexdigest(), parts
         numbers = sink.finish(*found)
     if numbers is None and kept is not None:
         numbers = np.memmap(kept.path, sink.dtype, "r", shape=(int(found[1].sum()),))
@@ -190,7 +201,9 @@ class _Sink:
         file.seek(0)
         self.dtype, self.checksum = dtype, _checksum(file, end // old * dtype.itemsize)
 
-    def finish(self, codes: np.ndarray, counts: np.ndarray, digest: str) -> np.ndarray | None:
+    def finish(
+        self, codes: np.ndarray, counts: np.ndarray, digest: str, parts: Sequence[int]
+    ) -> np.ndarray | None:
         """All the numbers; None if they are in the file that is kept, which will have its name as the sink is left."""
         if isinstance(self.file, io.BytesIO):
             return np.frombuffer(self.file.getbuffer(), self.dtype)
@@ -202,6 +215,7 @@ class _Sink:
                 "codes": codes.tolist(),
                 "counts": counts.tolist(),
                 "digest": digest,
+                "parts": parts,
                 "origin": self.kept.origin,
             }
             line = json.dumps(facts).encode()
@@ -238,7 +252,7 @@ def reopen(kept: Kept) -> Encoded | None:
             if facts["origin"] != kept.origin or size != counts.sum() * dtype.itemsize:
                 return None
             numbers = np.memmap(file, dtype, "r", shape=(int(counts.sum()),))
-            return Encoded(numbers, codes, counts, facts["digest"])
+            return Encoded(numbers, codes, counts, facts["digest"], facts.get("parts", [0]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 

@@ -67,19 +67,19 @@ def marked(head: bytes) -> str | None:
     return next((encoding for mark, encoding in MARKS if head.startswith(mark)), None)
 
 
-def no_text(head: bytes) -> str | None:
+def format_of(head: bytes) -> tuple[str, str] | None:
     """What a file that begins like this is, if it is no text, and what to do about it.
 
-    >>> no_text(b"%PDF-1.7")
-    'is a PDF, not text: save it as plain text (UTF-8) and give that'
+    >>> format_of(b"%PDF-1.7")
+    ('a PDF', 'save it as plain text (UTF-8) and give that')
     """
     kinds = ZIPPED if head.startswith(b"PK\x03\x04") else FORMATS
     inside = head.__contains__ if kinds is ZIPPED else head.startswith
     for sign, what, advice in kinds:
         if inside(sign):
-            return f"is {what}, not text: {advice}"
+            return what, advice
     if re.match(rb".{8}\{\s*\"", head, re.DOTALL) and b"\0" in head[:8]:
-        return "holds a model's weights (safetensors), not text: give what it is to be trained on"
+        return "a model's weights (safetensors)", "give what it is to be trained on"
     return None
 
 

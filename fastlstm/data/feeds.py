@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fastlstm.data.batching import WHOLE, Batch, NameBatches, Part, TextStreams, split_names, split_text
+from fastlstm.data.batching import WHOLE, Batch, NameBatches, Part, split_names, split_text
 from fastlstm.data.given import Condition
 from fastlstm.data.names import Names
+from fastlstm.data.streams import TextStreams
 from fastlstm.data.texts import Text
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
@@ -78,7 +79,9 @@ class TextFeed:
         train, self.held_out = split_text(text.ids(vocabulary), validation)
         if len(self.held_out) == 1:
             raise FastLSTMError(f"validation of {validation} holds out one character; hold out more, or 0")
-        self._streams = TextStreams(train, batch_size, window, part)
+        begins, cut = text.begins, len(train)
+        self.held_out_begins = begins[begins >= cut] - cut
+        self._streams = TextStreams(train, batch_size, window, part, begins[begins < cut])
         self.streams = self._streams.mine
         self.steps_per_epoch = self._streams.windows
         self.held_out_characters = len(self.held_out)
@@ -94,6 +97,8 @@ class TextFeed:
             return batch
         chances = np.random.default_rng([self.seed, epoch, index]).random(self._streams.streams)
         fresh = chances[self.streams] < self.restarts
+        if batch.streams is not None and batch.fresh is not None:
+            fresh = fresh[batch.streams] | batch.fresh
         return batch._replace(fresh=fresh) if fresh.any() else batch
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from fastlstm.errors import counted, printable, quoted
 
+LONGEST = 5000  # characters of a name or a line
+
 
 def no_list(names: Any) -> str | None:
     """What something is that is not a list of names, and what to pass instead; None if it may be one."""

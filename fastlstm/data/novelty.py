@@ -12,6 +12,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -22,7 +23,8 @@ import numpy as np
 
 from fastlstm.data.files import write_atomically
 from fastlstm.data.given import Condition
-from fastlstm.data.names import Names, read_names
+from fastlstm.data.joined import read_lines, read_names
+from fastlstm.data.names import Names
 from fastlstm.data.reading import Source, preprocess
 from fastlstm.errors import FastLSTMError
 
@@ -190,14 +192,15 @@ def index_file(path: str | os.PathLike[str]) -> Path:
     return path.with_name(FILE_NAME) if path.name == MODEL_OF_RUN else path.with_suffix(".index")
 
 
-def read_lines(path: str | os.PathLike[str]) -> list[str]:
+def read_prefixes(path: str | os.PathLike[str]) -> list[str]:
     """The lines of a text file (`-` is standard input) that are not blank, for lists of prefixes."""
     return [line for line in (line.rstrip("\n") for line in Source(path).lines()) if line.strip()]
 
 
-def read_avoided(path: str | os.PathLike[str], lowercase: bool) -> set[str]:
-    """The names in a table or a file of one name a line, as they would have been read for training."""
-    return set(read_names(path, lowercase=lowercase, least=0).distinct)
+def read_avoided(path: str | os.PathLike[str], kind: str, lowercase: bool) -> set[str]:
+    """The names (or lines) in a table or a file of one a line, as they would have been read for training."""
+    read = read_lines if kind == "lines" else read_names
+    return set(read(path, lowercase=lowercase, least=0, longest=sys.maxsize).distinct)
 
 
 def comparable(name: str, lowercase: bool = False) -> str:

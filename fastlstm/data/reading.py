@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import IO
 
-from fastlstm.data.encodings import marked, no_text, suggestions, unmarked
+from fastlstm.data.encodings import format_of, marked, suggestions, unmarked
 from fastlstm.errors import FastLSTMError, counted, printable, quoted
 
 PIECE = 1 << 20  # bytes read at once
@@ -79,8 +79,8 @@ class Source:
 
     def _recognize(self, head: bytes) -> None:
         """Take in what the first bytes say of the file."""
-        if other := no_text(head):
-            raise FastLSTMError(f"{self.name} {other}")
+        if other := format_of(head):
+            raise FastLSTMError(f"{self.name} is {other[0]}, not text: {other[1]}")
         asked, mark = self.encoding.removesuffix("-sig"), marked(head)
         if mark:
             self.encoding = mark

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
@@ -16,20 +15,41 @@ from fastlstm.errors import FastLSTMError, counted, printable, quoted
 HEAD = 200  # lines, and then rows, by which it is guessed how a table is written
 
 
-def is_table(path: str | os.PathLike[str]) -> bool:
-    """Whether a file's name says that it holds a table.
+class Rows:
+    """What holds rows: `titles` of its columns, None without any; `head`, the first rows as they are; `width`, its columns.
 
-    >>> is_table("names.csv.gz"), is_table("names.txt")
-    (True, False)
+    `notes` say what was guessed; `line` is that of the row that was read last.
     """
-    return os.fspath(path).lower().removesuffix(".gz").endswith((".csv", ".tsv"))
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.notes = source, source.notes
+        self.titles: list[str] | None = None
+        self.head: list[list[str]] = []
+        self.width, self.line = 1, 1
+
+    def rows(self, used: Collection[int] = ()) -> Iterator[list[str]]:
+        """The rows of data, once, an empty list for a blank one. Raises FastLSTMError for one whose fields `used` are broken."""
+        raise NotImplementedError
+
+    def refusal(self, what: str) -> FastLSTMError:
+        """What is to be raised for something in the row that was read last."""
+        return FastLSTMError(f"{self.source.name}, line {self.line}: {what}")
+
+    @contextmanager
+    def located(self) -> Iterator[None]:
+        """Turn a ValueError about the last row into a FastLSTMError with the file and the line."""
+        try:
+            yield
+        except FastLSTMError:
+            raise
+        except ValueError as error:
+            raise self.refusal(str(error)) from None
 
 
-class Table:
+class Table(Rows):
     """The rows of a table, or where `lines` is true and nothing speaks against it, of one name a line.
 
-    `titles` are those of the header, None without one; `head` the first rows of data, as they are; `width` the
-    number of fields that each row must have. What is not given is guessed, and `notes` say what was.
+    What is not given is guessed, and `notes` say what was; if `verbatim`, each line is a text, whatever it looks like.
     Raises FastLSTMError for an empty file, an impossible delimiter, and where there is no row of data.
     """
 
@@ -40,16 +60,17 @@ class Table:
         header: bool | None = None,
         lines: bool = False,
         titles: Collection[str] = (),
+        verbatim: bool = False,
     ) -> None:
-        self.source, self.notes = source, source.notes
+        super().__init__(source)
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '\0\r\n "'):
             raise FastLSTMError(
                 f"the delimiter {quoted(delimiter)} must be one character, no blank and no quote"
             )
         text = source.lines()
         first = list(islice(text, HEAD))
-        self._start = self._look_at(first[:1])
-        delimiter = delimiter or self._separator(first, lines)
+        self._start = self._look_at(first[:1], verbatim)
+        delimiter = delimiter or (None if verbatim else self._separator(first, lines))
         # A line is one field: `Source` lets no NUL pass.
         self._options: dict[str, Any] = {"delimiter": delimiter, "strict": True}
         if delimiter is None:
@@ -57,9 +78,7 @@ class Table:
         self._reader = csv.reader(chain(first[self._start :], text), **self._options)
         self._broken: csv.Error | None = None
         self._ahead: list[tuple[int, list[str]]] = []
-        self.line = 1  # of the row that was read last
         self.head = self._read_ahead()
-        self.titles: list[str] | None = None
         self.width = len(self.head[0]) if self.head else 1
         if header is None and self.head:
             header = self._guess_header(titles, lines)
@@ -69,14 +88,16 @@ class Table:
             found = "there is a header and no row of data" if self.titles else "there is no row of data"
             raise self.refusal(found)
 
-    def _look_at(self, first: list[str]) -> int:
+    def _look_at(self, first: list[str], verbatim: bool) -> int:
         """How many lines stand above the table, 1 for Excel's `sep=;`; FastLSTMError if it is none."""
         if not first:
             raise FastLSTMError(f"{self.source.name}: is empty, give a file with a name in each row")
+        if verbatim:
+            return 0
         if language := dialects.markup(first[0]):
             raise FastLSTMError(
-                f"{self.source.name} is {language}, not a table or a list of names; make one of it, or read it "
-                "as text (--as text)"
+                f"{self.source.name} is {language}, not a table or a list of names; make one of it"
+                f"{', or let its name end in .jsonl or .json' * (language == 'JSON')}, or read it as text (--as text)"
             )
         return int(dialects.declared(first[0]) is not None)
 
@@ -130,21 +151,7 @@ class Table:
         self.titles = [preprocess(title.strip(), False) for title in row]
         del self.head[0]
 
-    def refusal(self, what: str) -> FastLSTMError:
-        """What is to be raised for something in the row that was read last."""
-        return FastLSTMError(f"{self.source.name}, line {self.line}: {what}")
-
-    @contextmanager
-    def located(self) -> Iterator[None]:
-        """Turn a ValueError about the last row into a FastLSTMError with the file and the line."""
-        try:
-            yield
-        except FastLSTMError:
-            raise
-        except ValueError as error:
-            raise self.refusal(str(error)) from None
-
-    def rows(self) -> Iterator[list[str]]:
+    def rows(self, used: Collection[int] = ()) -> Iterator[list[str]]:
         """The rows of data, once, an empty list for a blank line. Raises FastLSTMError for one that is broken."""
         start, reader, width = self._start, self._reader, self.width
         for line, row in self._ahead:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from fastlstm.data.encoded import Encoded, Ids, Kept, encode, reopen
+from fastlstm.data.paths import Paths, find, one_or_all
 from fastlstm.data.reading import Source, preprocess
 from fastlstm.data.utf8 import clean
 from fastlstm.data.vocabulary import Vocabulary
@@ -17,17 +19,20 @@ from fastlstm.errors import FastLSTMError, counted
 class Text:
     """A text as numbers, with the counts of its characters; read from a file, it is never one string.
 
-    `codes` are the code points that occur, ascending, and `counts` says how often each does; `notes` are remarks that
-    the text's user should see. Raises FastLSTMError for a text of fewer than two characters.
+    `codes` are the code points that occur, ascending, and `counts` says how often each does; `begins` are the places of
+    the newline characters before each file but the first, where a state starts anew; `notes` are remarks that the text's
+    user should see, `files` those that were read. Raises FastLSTMError for a text of fewer than two characters.
     """
 
-    kind = "text"
+    kind, typical = "text", 1.0
 
     def __init__(self, encoded: Encoded, source: str = "text", lowercase: bool = False) -> None:
         self._encoded = encoded
         order = np.argsort(encoded.codes)
         self.codes, self.counts = encoded.codes[order], encoded.counts[order]
+        self.begins = np.array(encoded.parts[1:], np.int64)
         self.source = source
+        self.files: tuple[str, ...] = ()
         self.notes: list[str] = []
         self.lowercase = lowercase
         if len(self) < 2:
@@ -43,7 +48,7 @@ class Text:
         [1, 0, 6, 5, 7, 3]
         """
         whole = preprocess(string.replace("\r\n", "\n").replace("\r", "\n"), lowercase)
-        return cls(encode([whole.encode("utf-8", "surrogatepass")]), source, lowercase)
+        return cls(encode([[whole.encode("utf-8", "surrogatepass")]]), source, lowercase)
 
     def __len__(self) -> int:
         return int(self.counts.sum())
@@ -81,29 +86,46 @@ class Text:
 
 
 def read_text(
-    path: str | os.PathLike[str],
+    path: Paths,
     encoding: str = "utf-8",
     lowercase: bool = False,
     keep: str | os.PathLike[str] | None = None,
 ) -> Text:
-    """A text from a file, plain or gzipped; `-` is standard input.
+    """A text from files, plain or gzipped; `-` is standard input.
 
-    Line ends become single newline characters. `keep` is a file for the numbers of a text that is too large for memory:
-    while the text stays as it is they are not made again. Raises FastLSTMError for a file that is missing, empty or
-    damaged, and with the line's number for bytes that the encoding doesn't allow and for a NUL.
+    `path` is a file, a folder, a pattern such as `poems/*.txt`, or a list of these. Files are read in the order of their
+    names; a model's state starts anew where one begins. Line ends become single newline characters. `keep` is a file for
+    the numbers of a text that is too large for memory: while the files stay as they are they are not made again. Raises
+    FastLSTMError for a file that is missing, empty or damaged, and with the line's number for bytes that the encoding
+    doesn't allow and for a NUL.
     """
-    source = Source(path, encoding)
+    found = find(path, "text")
+    sources = [Source(file, encoding) for file in found.files]
     kept = None
-    if keep is not None and os.path.isfile(path):
-        status = os.stat(path)
+    if keep is not None and all(map(os.path.isfile, found.files)):
+        status = [os.stat(file) for file in found.files]
         origin = {
-            "bytes": status.st_size,
-            "changed": status.st_mtime_ns,
+            "bytes": one_or_all([each.st_size for each in status]),
+            "changed": one_or_all([each.st_mtime_ns for each in status]),
             "encoding": encoding,
             "lowercase": lowercase,
         }
         kept = Kept(Path(keep), origin)
-    encoded = (kept and reopen(kept)) or encode(clean(source, lowercase), kept)
-    text = Text(encoded, source.name, lowercase)
-    text.notes += source.notes
+    encoded = (kept and reopen(kept)) or encode((_pieces(source, lowercase) for source in sources), kept)
+    text = Text(encoded, found.name, lowercase)
+    text.files = found.files
+    sizes = np.diff([*encoded.parts, len(text)]) - (np.array(encoded.parts) > 0)
+    text.notes += found.notes(sizes.tolist(), "character") if found.several else []
+    for source in sources:
+        text.notes += [f"{source.name}: {note}" if found.several else note for note in source.notes]
     return text
+
+
+def _pieces(source: Source, lowercase: bool) -> Iterator[bytes]:
+    """A file's text in pieces that are not empty."""
+    empty = True
+    for piece in filter(None, clean(source, lowercase)):
+        empty = False
+        yield piece
+    if empty:
+        raise FastLSTMError(f"{source.name}: is empty, give a text")

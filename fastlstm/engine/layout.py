@@ -88,15 +88,14 @@ def plan_of(start: np.ndarray, rows: int) -> Plan:
 
 
 class Share(NamedTuple):
-    """Which rows (b,) of a larger batch a batch has, in its order, and the first position of each step there (T + 1)."""
+    """A batch that is a part of a larger one: which rows (b,) of it, in its order; the first position there of each step (T + 1).
+
+    `whole` is the number of the larger batch's positions.
+    """
 
     rows: np.ndarray
     start: np.ndarray
-
-    @property
-    def whole(self) -> int:
-        """The larger batch's positions."""
-        return int(self.start[-1])
+    whole: int
 
     def plan(self, plan: Plan) -> Plan:
         """A batch's plan with its positions' places in the larger one, which dropout goes by."""
@@ -105,6 +104,15 @@ class Share(NamedTuple):
         shape = plan.shape.copy()
         Row(shape).fill(places=places)
         return plan._replace(shape=shape, places=places)
+
+
+class Window(NamedTuple):
+    """Later steps of a batch: ids and targets (T, b), lengths (b,) of its first b rows, as a share of it."""
+
+    ids: np.ndarray
+    targets: np.ndarray
+    lengths: np.ndarray
+    share: Share
 
 
 class Place(NamedTuple):

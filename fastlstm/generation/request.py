@@ -15,7 +15,9 @@ from fastlstm.errors import FastLSTMError, quoted
 DEFAULT_LENGTH = 1000  # characters of a text
 MOST = 2**40  # sequences of a prefix, and characters of a text
 LONGEST = 2**20  # characters of a name
-DEFAULT_ROOM = 100  # characters of a name past its prefix and its least length
+DEFAULT_ROOM = (
+    100  # characters of a name past its prefix and its least length, where it was not trained on longer lines
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Request:
     temperature: divides the logits; 0 always takes the most probable character.
     top_k: draw from the k most probable characters only.
     top_p: draw from the fewest characters that hold this share of the probability (after top_k).
-    min_length, max_length: characters of a name, its prefix included; a longer one is cut, not ended.
+    min_length, max_length: characters of a name, its prefix included; a longer one is cut, not ended. Without
+        max_length a name has 100 past its prefix, a line as many as the longest that was trained on, if these are more.
     length: characters of a text, its prefix not included (1,000 by default).
     stop: end where this text is drawn, and leave it out.
     novel: only names that are not in the training data: True if the model has an `index`, or such an index.

@@ -31,15 +31,17 @@ MOST_CHARACTERS = 2**26  # drawn side by side
 
 def rules_for(model: Any, request: Request, prefixes: Sequence[str]) -> Rules:
     """The request's numbers for this model, and how many characters each prefix leaves to draw."""
-    names = model.kind == "names"
+    names = model.vocabulary.boundary
     for name in ("length",) if names else ("min_length", "max_length", "novel", "unique", "avoid"):
         if getattr(request, name):
-            other = "text" if names else "names"
+            other = "text" if names else "names or lines"
             raise FastLSTMError(f"{name} is for models of {other}, and this one is of {model.kind}")
     given = np.array([len(prefix) for prefix in prefixes], np.int64)
     if names:
         shortest = np.maximum((1 if request.min_length is None else request.min_length) - given, 0)
-        longest = shortest + DEFAULT_ROOM if request.max_length is None else request.max_length - given
+        longest = np.maximum(shortest + DEFAULT_ROOM, model.preprocessing.get("longest", 0) - given)
+        if request.max_length is not None:
+            longest = request.max_length - given
     else:
         shortest, longest = np.zeros_like(given), np.full_like(given, request.length or DEFAULT_LENGTH)
     if (longest < 0).any():

@@ -16,7 +16,10 @@ from fastlstm.generation.request import DEFAULT_ROOM, LONGEST, whole
 from fastlstm.generation.sampling import context
 from fastlstm.generation.stream import begin, start, step
 
-BATCH = 480  # names scored at once
+BATCH, CHARACTERS = (
+    480,
+    1 << 20,
+)  # names scored at once, and their characters where all are as long as the longest
 
 
 class Score(NamedTuple):
@@ -73,9 +76,11 @@ def _all_logprobs(model: Any, targets: list[np.ndarray], numbers: np.ndarray) ->
     first = int(context(model.vocabulary, np.zeros(0, np.int32))[0])
     order = sorted(range(len(targets)), key=lambda k: -len(targets[k]))
     logprobs = np.zeros(len(targets))
-    for k in range(0, len(order), BATCH):
-        block = order[k : k + BATCH]
+    k = 0
+    while k < len(order):
+        block = order[k : k + max(1, min(BATCH, CHARACTERS // max(1, len(targets[order[k]]))))]
         logprobs[block] = _logprobs(model, [targets[i] for i in block], first, numbers[block])
+        k += len(block)
     return logprobs
 
 
@@ -119,12 +124,14 @@ def beam(
     Raises FastLSTMError for a text model, unknown characters and a prefix longer than max_length.
     """
     vocabulary = model.vocabulary
-    if model.kind != "names":
-        raise FastLSTMError("beam search needs a model of names: one of text does not know where to end")
+    if not vocabulary.boundary:
+        raise FastLSTMError(
+            "beam search needs a model of names or lines: one of text does not know where to end"
+        )
     for name, value in (("k", k), ("width", width)):
         whole(name, value, 1)
     prefix = preprocess(prefix, bool(model.preprocessing.get("lowercase")))
-    limit = len(prefix) + DEFAULT_ROOM
+    limit = max(len(prefix) + DEFAULT_ROOM, model.preprocessing.get("longest", 0))
     if max_length is not None:
         limit = whole("max_length", max_length, max(len(prefix), 1), LONGEST)
     ids = context(vocabulary, vocabulary.encode(prefix, f"prefix {quoted(prefix)}"))

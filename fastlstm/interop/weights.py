@@ -27,7 +27,7 @@ from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
 from fastlstm.network.model import Network
 from fastlstm.training.model_file import METADATA_KEY as OWN_KEY
-from fastlstm.training.model_file import WITH_CONDITIONS, Model, model_facts
+from fastlstm.training.model_file import NEWEST, Model, model_facts
 
 # Not the key of fastlstm's own files: those name their arrays differently.
 METADATA_KEY = "fastlstm.torch"
@@ -91,8 +91,8 @@ def write_torch(path: str | os.PathLike[str], model: Any) -> None:
 def read_torch(path: str | os.PathLike[str], characters: str | None = None, kind: str | None = None) -> Model:
     """The model in a safetensors file that holds a PyTorch state dict.
 
-    A file without our metadata needs `characters`, in the order of their ids, and the `kind`: "names" (ids
-    from 1 on, where 0 begins and ends a name) or "text" (ids from 0 on). Raises FastLSTMError.
+    A file without our metadata needs `characters`, in the order of their ids, and the `kind`: "names" or
+    "lines" (ids from 1 on, where 0 begins and ends each) or "text" (ids from 0 on). Raises FastLSTMError.
     """
     state, metadata = _read(path)
     if OWN_KEY in metadata:
@@ -102,7 +102,7 @@ def read_torch(path: str | os.PathLike[str], characters: str | None = None, kind
     try:
         if METADATA_KEY in metadata:
             facts = json.loads(metadata[METADATA_KEY])
-            if facts["format_version"] > WITH_CONDITIONS:
+            if facts["format_version"] > NEWEST:
                 raise FastLSTMError(
                     f"format version {facts['format_version']} is newer than this fastlstm: upgrade it"
                 )
@@ -111,7 +111,7 @@ def read_torch(path: str | os.PathLike[str], characters: str | None = None, kind
         elif characters is None or kind is None:
             raise FastLSTMError("the file does not say what its ids stand for: give --characters and --as")
         else:
-            vocabulary = Vocabulary(characters, boundary=kind == "names")
+            vocabulary = Vocabulary(characters, boundary=kind != "text")
             # Names are lower-cased before they are read, unless the model knows capitals.
             preprocessing = {"lowercase": kind == "names" and characters == characters.lower()}
             options = {}

@@ -6,18 +6,19 @@ Letters: T time steps, B sequences in a batch, V characters, E embedding size, H
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm.engine.layout import Plan, Share
+from fastlstm.engine.layout import Plan, Share, Window
 from fastlstm.engine.parameters import Parameters
 from fastlstm.engine.positions import real_positions
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture, State, initial_state, places
 from fastlstm.network.optim import Optimizer
 from fastlstm.network.program import Program
+from fastlstm.network.windows import go_on
 
 BFLOAT16 = "bf16"
 """The precision whose operands are bfloat16, whose sums and everything else float32."""
@@ -150,11 +151,12 @@ class Network:
         state: State | None = None,
         final: bool = True,
         given: Any = None,
+        fresh: np.ndarray | None = None,
     ) -> tuple[Metrics, State | None]:
-        """The loss over all real targets, without dropout, and the final state if `final`."""
+        """The loss over all real targets, without dropout, and the final state if `final`; `fresh` as for `step`."""
         plan, (ids, targets) = self._real(lengths, ids, targets)
         after = self._states(plan) if final else None
-        self._program.run(plan, ids, targets, self._start(plan, state, given), after, self.threads)
+        self._program.run(plan, ids, targets, self._start(plan, state, given, fresh), after, self.threads)
         return self._metrics(plan), after
 
     def backward(
@@ -168,16 +170,14 @@ class Network:
         share: Share | None = None,
         fresh: np.ndarray | None = None,
     ) -> tuple[Metrics, State]:
-        """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given.
+        """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given; `fresh` as for `step`.
 
-        `fresh` (B,) says which sequences do not go on from `state`, but start anew.
         `dropout_key`, an integer that differs from step to step, switches dropout on. With a `share` these are some rows
         of a larger batch, and the loss and gradients their part of its.
         """
         if share is not None and not len(share.rows):
             self.gradients.flat[:] = 0
-            a = self.architecture
-            return Metrics(0.0, 0, 0), State(*(np.empty((a.layers, 0, a.hidden), a.dtype) for _ in "hc"))
+            return Metrics(0.0, 0, 0), self.initial_state(0)
         plan, (ids, targets) = self._real(lengths, ids, targets)
         if share is not None and dropout_key is not None:
             plan = share.plan(plan)
@@ -204,21 +204,23 @@ class Network:
         divisor: int | None = None,
         share: Share | None = None,
         exchange: Exchange | None = None,
+        rest: Sequence[Window] = (),
         fresh: np.ndarray | None = None,
     ) -> tuple[Metrics, State | None]:
         """One training step: gradients, clipping, update at learning rate `rate`; without `final` no final state.
 
         `fresh` (B,) says which sequences do not go on from `state`, but start anew. The gradients are those of the mean
-        loss, or of the summed losses divided by `divisor`. With a `share` these are some rows, or none, of a batch whose
-        others are elsewhere, and `exchange` sums over all of them.
+        loss, or of the summed losses divided by `divisor`. With a `share` these are some rows, or none, and steps of a
+        batch, of which `rest` are the later steps, and the sums that `exchange` makes are over the other rows too.
         Parameters and moments stay as they were if the loss or the norm is not finite.
         """
         if optimizer.parameters is not self.parameters:
             raise FastLSTMError(
                 "the optimizer was made for other parameters: make it with Optimizer(network.parameters)"
             )
-        if share is not None and exchange is not None:
+        if share is not None and (exchange is not None or rest):
             mine, after = self.backward(ids, targets, lengths, state, dropout_key, given, share, fresh)
+            mine, after = go_on(self, mine, after, rest, dropout_key)
             return self._update(mine, share.whole, optimizer, rate, exchange), after if final else None
         plan, (ids, targets) = self._real(lengths, ids, targets)
         after = self._states(plan) if final else None
@@ -232,12 +234,13 @@ class Network:
         return metrics, after
 
     def _update(
-        self, mine: Metrics, whole: int, optimizer: Optimizer, rate: float, exchange: Exchange
+        self, mine: Metrics, whole: int, optimizer: Optimizer, rate: float, exchange: Exchange | None
     ) -> Metrics:
         """Sum gradients, loss and hits over all shares of a batch, then clip and update as everybody does."""
         sums = self.gradients.spare
         sums[:2] = mine.loss, mine.correct
-        exchange(self.gradients.whole)
+        if exchange is not None:
+            exchange(self.gradients.whole)
         loss, norm = float(sums[0]), math.nan
         if math.isfinite(loss):
             norm = optimizer.update(self.gradients, rate, self.threads)

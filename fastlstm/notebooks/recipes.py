@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.data.names import read_names
+from fastlstm.data.joined import read_names
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
 from fastlstm.network.lstm import lstm_forward

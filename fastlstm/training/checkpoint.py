@@ -13,7 +13,7 @@ from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture
 from fastlstm.training.model_file import fitting
-from fastlstm.training.options import Options
+from fastlstm.training.options import Options, Origin
 from fastlstm.training.session import PARAMETERS, Position
 from fastlstm.training.starting import Start
 from fastlstm.training.stored import checked, fields_of, scores_of, section
@@ -27,7 +27,8 @@ class Checkpoint(NamedTuple):
     model: tuple[Architecture, Vocabulary]
     options: Options
     digest: str  # of the data
-    source: str | None  # where they came from: a path, None for the embedded names, "-" for nowhere
+    source: Origin  # where they came from, "-" for nowhere
+    files: dict[str, str]  # of several, each with its fingerprint
     total: int  # steps
     position: Position
     start: Start  # its vocabulary and conditions, and where its weights came from
@@ -39,7 +40,9 @@ def checkpoint_of(path: Path, arrays: dict[str, np.ndarray], facts: Mapping[str,
         data = section(facts, "data")
         options = Options.from_dict(section(facts, "options"))
         digest = checked("digest", data.get("digest"), "str")
-        source = checked("source", data.get("source"), "str | None")
+        source = checked("source", data.get("source"), "str | list | None")
+        source = tuple(source) if isinstance(source, list) else source
+        files = checked("files", data.get("files", {}), "object")
         total = checked("total_steps", facts.get("total_steps"), "int")
         where = checked("from", facts.get("from"), "str | None")
         position = Position(**fields_of(Position, section(facts, "position")))
@@ -50,4 +53,4 @@ def checkpoint_of(path: Path, arrays: dict[str, np.ndarray], facts: Mapping[str,
     model = fitting(path, own, facts)
     conditions = tuple(Condition(**stored) for stored in facts["preprocessing"].get("given", ()))
     start = Start(model[1], conditions, None, where)
-    return Checkpoint(path, arrays, model, options, digest, source, total, position, start)
+    return Checkpoint(path, arrays, model, options, digest, source, files, total, position, start)

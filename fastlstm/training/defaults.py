@@ -11,6 +11,10 @@ BY_KIND: dict[str, dict[str, Any]] = {
         "lowercase": True, "hidden": 256, "embedding": 64, "dropout": 0.2,
         "epochs": 12, "batch_size": 128, "lr": 3e-3, "weight_decay": 0.01,
     },
+    "lines": {
+        "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.1,
+        "epochs": 12, "batch_size": None, "lr": 3e-3, "weight_decay": 0.01,
+    },
     "text": {
         "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.1,
         "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1,
@@ -19,25 +23,35 @@ BY_KIND: dict[str, dict[str, Any]] = {
 # And what it becomes where --minutes gives at least so much time.
 BY_MINUTES: dict[str, list[tuple[float, dict[str, Any]]]] = {
     "names": [],
+    "lines": [],
     "text": [(8.0, {"hidden": 512, "dropout": 0.3})],
 }
 LEAST_STEPS = 1000  # little data is gone through more often, until there are so many updates
 LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
+LINES, FEWEST, MOST = (
+    3000,
+    8,
+    128,
+)  # characters in a batch of lines, which has so many lines at least and at most
 SGD_RATE = 0.5
 FURTHER = 0.2  # of the rate, for a model that has been trained already
 WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2022)
 LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 
 
-def defaults_for(kind: str, size: int, given: Mapping[str, Any], further: bool = False) -> dict[str, Any]:
-    """Option -> its value where `given` has None, for so many names or characters of text.
+def defaults_for(
+    kind: str, size: int, typical: float, given: Mapping[str, Any], further: bool = False
+) -> dict[str, Any]:
+    """Option -> its value where `given` has None, for so many names, lines or characters of text.
 
-    `further` is whether a trained model goes on.
+    `typical` is how many characters a line has, `further` whether a trained model goes on.
     """
     defaults = dict(BY_KIND[kind])
     for least, changes in BY_MINUTES[kind]:
         if given["minutes"] is not None and given["minutes"] >= least:
             defaults |= changes
+    if kind == "lines":
+        defaults["batch_size"] = min(max(round(LINES / max(typical, 1)), FEWEST), MOST)
     if kind == "text":
         defaults["batch_size"] = min(defaults["batch_size"], max(1, size // LEAST_STREAM))
     if given["steps"] is not None or given["minutes"] is not None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
-from fastlstm.data.batching import NameBatches, TextStreams
+from fastlstm.data.batching import NameBatches
 from fastlstm.data.encoded import Ids
 from fastlstm.data.feeds import Feed, NameFeed
+from fastlstm.data.streams import TextStreams
 from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics, Network
+from fastlstm.training.carrying import after, before
 from fastlstm.training.ranks import ALONE, Ranks
 
 # Evaluating a text: streams of at least so many characters, at most so many, in windows of so many steps.
@@ -68,40 +71,54 @@ def evaluate_names(
     """The scores of names (of the first `most` batches), without dropout."""
     tally = Tally()
     for batch in islice(batches.ordered(), most):
-        if batch.ids.size:
-            tally.add(
-                network.evaluate(batch.ids, batch.targets, batch.lengths, final=False, given=batch.given)[0]
-            )
+        state, goes_on = None, bool(batch.rest)
+        for ids, targets, lengths, *_ in [batch, *batch.rest] if batch.ids.size else ():
+            if state is not None:
+                state = State(*(array[:, : ids.shape[1]] for array in state))
+            given = batch.given if state is None else None
+            metrics, state = network.evaluate(ids, targets, lengths, state, goes_on, given)
+            tally.add(metrics)
     return tally.over(ranks)
 
 
 def evaluate_text(
-    network: Network, ids: np.ndarray | Ids, most: int | None = None, ranks: Ranks = ALONE
+    network: Network,
+    ids: np.ndarray | Ids,
+    most: int | None = None,
+    ranks: Ranks = ALONE,
+    begins: Sequence[int] | np.ndarray = (),
 ) -> Scores:
     """The scores of a text (of its first `most` windows), without dropout, the state carried through it.
 
     The text is cut into streams that run side by side. Each but the first starts from the state after the
-    last window of the one before, so that no stream begins without context. Of the streams, each rank runs its part.
+    last window of the one before, so that no stream begins without context; where a file `begins`, the state starts anew.
+    Of the streams, each rank runs its part.
     """
     B = min(max(len(ids) // STREAM_CHARACTERS, 1), MOST_STREAMS)
-    streams = TextStreams(ids, B, WINDOW, ranks.part)
+    streams = TextStreams(ids, B, WINDOW, ranks.part, begins)
     first, end = streams.mine.start, streams.mine.stop
     tally = Tally()
     if first == end:
         return tally.over(ranks)
     state = network.initial_state(end - first)
-    begun = max(first, 1)  # the streams from this one on have one before them
-    if begun < end:
-        length = (len(ids) - 1) // B
-        before = ids[: B * length].reshape(B, length)[begun - 1 : end - 1, -WINDOW:]
-        tails = np.ascontiguousarray(before.T, np.int32)
-        _, ends = network.evaluate(tails, tails)
+    length, files = (len(ids) - 1) // B, np.concatenate([[0], np.asarray(begins, np.int64)])
+    starts = np.arange(first, end) * length
+    sizes = np.minimum(starts - files[np.searchsorted(files, starts, "right") - 1], min(WINDOW, length))
+    order = np.argsort(-sizes, kind="stable")
+    order = order[sizes[order] > 0]  # the streams that have something before them, in their file
+    if len(order):
+        tails = np.zeros((sizes.max(), len(order)), np.int32)
+        for row, stream in enumerate(order):
+            tails[: sizes[stream], row] = ids[starts[stream] - sizes[stream] : starts[stream]]
+        _, ends = network.evaluate(tails, tails, sizes[order])
         assert ends is not None
-        fresh = begun - first
-        state = State(*(np.concatenate([a[:, :fresh], b], axis=1) for a, b in zip(state, ends, strict=True)))
+        for mine, known in zip(state, ends, strict=True):
+            mine[:, order] = known
     for index in range(streams.windows if most is None else min(most, streams.windows)):
         batch = streams.window(index)
-        metrics, state = network.evaluate(batch.ids, batch.targets, None, state)
+        begun = before(batch, state)
+        metrics, ends = network.evaluate(batch.ids, batch.targets, batch.lengths, begun, fresh=batch.fresh)
+        state = after(batch, state, ends)
         tally.add(metrics)
     return tally.over(ranks)
 
@@ -114,4 +131,4 @@ def evaluate_held_out(
         return None
     if isinstance(feed, NameFeed):
         return evaluate_names(network, feed.held_out_batches, most, ranks)
-    return evaluate_text(network, feed.held_out, most, ranks)
+    return evaluate_text(network, feed.held_out, most, ranks, feed.held_out_begins)

@@ -25,7 +25,7 @@ from fastlstm.data.files import write_atomically
 from fastlstm.data.novelty import FILE_NAME as INDEX
 from fastlstm.data.novelty import MODEL_OF_RUN as MODEL
 from fastlstm.errors import FastLSTMError, typed
-from fastlstm.training.options import Options
+from fastlstm.training.options import Options, Origin
 
 CHECKPOINT = "checkpoint.safetensors"
 METRICS, CONFIG, CURVES = "metrics.csv", "config.json", "curves.png"
@@ -73,13 +73,14 @@ def check_out(out: str | os.PathLike[str] | None) -> None:
         )
 
 
-def new_folder(out: str | os.PathLike[str] | None, source: str | None) -> Path:
+def new_folder(out: str | os.PathLike[str] | None, source: Origin) -> Path:
     """Make the folder of a run: `out`, else the next runs/<data>-<n>; none that is there is overwritten."""
     if out is not None:
         check_out(out)
         Path(out).mkdir(parents=True, exist_ok=True)
         return Path(out)
-    name = "data" if source == "-" else Path(source or "names").name.split(".")[0] or "data"
+    first = source if isinstance(source, str) else source[0] if source else "names"
+    name = re.sub(r"[*?\[\]]", "", Path(os.path.abspath(first)).name.split(".")[0]).strip("-") or "data"
     Path("runs").mkdir(exist_ok=True)
     number = 1
     while True:
@@ -100,7 +101,7 @@ class Place(NamedTuple):
 
 
 @contextmanager
-def claimed(out: str | os.PathLike[str] | None, source: str | None) -> Iterator[Place]:
+def claimed(out: str | os.PathLike[str] | None, source: Origin) -> Iterator[Place]:
     """A place for a new run, in `out` or the next runs/<data>-<n>; nothing is left of it if the block fails."""
     folder = new_folder(out, source)
     held = lock(folder)
@@ -123,18 +124,20 @@ def claimed(out: str | os.PathLike[str] | None, source: str | None) -> Iterator[
         raise
 
 
-def ids_file(path: str | os.PathLike[str] | None, options: Options, folder: Path) -> Path | None:
+def ids_file(path: Origin, options: Options, folder: Path) -> Path | None:
     """Where the ids of a text are kept if they are too large for memory: in the cache or, where it is, the run's folder."""
     if options.cache is None or path is None:
         return folder / IDS if folder.is_dir() else None
-    which = blake2b(f"{os.path.abspath(path)} {options.encoding} {options.lowercase}".encode(), digest_size=4)
+    paths = list(path) if isinstance(path, tuple) else [path]
+    words = [*map(os.path.abspath, paths), options.encoding, str(options.lowercase)]
+    which = blake2b(" ".join(words).encode(errors="surrogatepass"), digest_size=4)
     try:
         os.makedirs(options.cache, exist_ok=True)
     except OSError as error:
         raise FastLSTMError(
             f"the cache {options.cache} cannot be made ({error.strerror}); name another folder"
         ) from None
-    return Path(options.cache, f"{Path(path).stem}-{which.hexdigest()}.ids")
+    return Path(options.cache, f"{Path(paths[0]).stem}-{which.hexdigest()}.ids")
 
 
 def sweep(folder: Path) -> None:

@@ -85,7 +85,7 @@ def shown(option: Field[Any]) -> str:
     by_kind = {kind: defaults.get(option.name) for kind, defaults in BY_KIND.items()}
     if option.default is not None:
         default = f"  [{_spelled(option.default)}]"
-    elif None in by_kind.values():
+    elif set(by_kind.values()) == {None}:
         default = ""
     elif len(set(by_kind.values())) == 1:
         default = f"  [{_spelled(by_kind['names'])}]"
@@ -95,6 +95,8 @@ def shown(option: Field[Any]) -> str:
 
 
 def _spelled(value: Any) -> str:
+    if value is None:
+        return "by length"
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value}"
 
 

@@ -1,7 +1,7 @@
 """Model files: safetensors with one metadata key, replaced atomically, never a pickle.
 
 A file holds named arrays and, under the key `fastlstm`, one JSON object with sorted keys: the format's
-version, the architecture, the vocabulary, the kind ("names" or "text"), the preprocessing that prefixes and
+version, the architecture, the vocabulary, the kind ("names", "lines" or "text"), the preprocessing that prefixes and
 evaluation data go through, and `extra`, what else its writer keeps. `checksums` has a CRC-32 of each array and, under
 the empty name, of the other facts; files from before have none. The same contents give the same bytes.
 """
@@ -25,7 +25,9 @@ from fastlstm.network.model import Network
 from fastlstm.training.stored import described, is_whole
 
 FORMAT_VERSION = 1
-WITH_CONDITIONS = 2  # the version of files that an older fastlstm would read without their conditions
+NEWEST = (
+    2  # the version of files with conditions, which an older fastlstm would read without them, and of lines
+)
 METADATA_KEY = "fastlstm"
 
 
@@ -112,9 +114,9 @@ def _parsed(path: str | os.PathLike[str], text: str | None) -> dict[str, Any]:
     if not isinstance(facts, dict) or not is_whole(facts.get("format_version")):
         raise FastLSTMError(f"{path}: its metadata cannot be read; the file is damaged")
     version = facts["format_version"]
-    if version > WITH_CONDITIONS:
+    if version > NEWEST:
         raise FastLSTMError(
-            f"{path} has format version {version}, and this fastlstm reads up to {WITH_CONDITIONS}: upgrade it"
+            f"{path} has format version {version}, and this fastlstm reads up to {NEWEST}: upgrade it"
         )
     return facts
 
@@ -124,7 +126,7 @@ def model_facts(
 ) -> dict[str, Any]:
     """The JSON-able description of a model that `build_model` reads."""
     return {
-        "format_version": WITH_CONDITIONS if preprocessing.get("given") else FORMAT_VERSION,
+        "format_version": NEWEST if preprocessing.get("given") or kind == "lines" else FORMAT_VERSION,
         "architecture": network.architecture.as_dict(),
         "kind": kind,
         "preprocessing": dict(preprocessing),
@@ -178,7 +180,7 @@ def save_model(
 ) -> None:
     """Write a model file that stands alone; the old one stays whole if anything goes wrong.
 
-    `kind` is "names" or "text"; `preprocessing` and `extra` are JSON-able. Raises FastLSTMError for
+    `kind` is "names", "lines" or "text"; `preprocessing` and `extra` are JSON-able. Raises FastLSTMError for
     weights that are not finite.
     """
     facts = model_facts(network, vocabulary, kind, preprocessing)

@@ -10,15 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from fastlstm.data.lists import LONGEST
 from fastlstm.engine.cores import MOST_THREADS
 from fastlstm.errors import FastLSTMError, check_keywords, printable, typed
 from fastlstm.network.limits import DEEPEST, LARGEST_BIAS, WIDEST
 from fastlstm.training.defaults import LENGTHS, defaults_for
 from fastlstm.training.schedules import KINDS
-from fastlstm.training.values import checked, several, whole_or_share
+from fastlstm.training.values import checked, one_or_several, several, whole_or_share
 
 PRECISIONS = ("float32", "float64", "bf16")
-READING = ("kind", "column", "header", "delimiter", "encoding", "lowercase", "limit", "weight", "given")
+Origin = str | tuple[str, ...] | None  # where data came from: a path, several, None for the embedded names
+READING = ("kind", "column", "header", "delimiter", "encoding", "lowercase", "limit", "longest", "weight",
+           "given")  # fmt: skip
 
 
 def _option(default: Any, section: str, convert: Callable[[Any], Any], text: str, **limits: Any) -> Any:
@@ -34,14 +37,26 @@ class Options:
     """What to read, which network, how to train it; each field's metadata holds its help and its range."""
 
     kind: str | None = _option(
-        None, "Data", str, "What DATA is: a list of names, or one long text.", choices=("names", "text")
+        None,
+        "Data",
+        str,
+        "What DATA is: names, other short texts (lines), or one long text.",
+        choices=("names", "lines", "text"),
     )
-    column: str | None = _option(None, "Data", str, "Column of the names: its header, or its number from 1.")
+    column: str | tuple[str, ...] | None = _option(
+        None,
+        "Data",
+        one_or_several,
+        "Column of the names: header, JSON key or number from 1; several are joined.",
+    )
     header: bool | None = _option(None, "Data", bool, "Whether a table's first row is its header.  [guessed]")
     delimiter: str | None = _option(None, "Data", str, "What separates the columns.  [guessed]")
     encoding: str = _option("utf-8", "Data", str, "Encoding of the file.")
     lowercase: bool | None = _option(None, "Data", bool, "Turn the data, and every prefix, to lower case.")
     limit: int | None = _option(None, "Data", int, "Read only the first so many rows.", low=1)
+    longest: int | None = _option(
+        None, "Data", int, f"Most characters of a name or line; a longer one is refused.  [{LONGEST}]", low=1
+    )
     weight: str | None = _option(
         None, "Data", str, "Column of counts: names are drawn in proportion to them."
     )
@@ -102,7 +117,9 @@ class Options:
         above=0,
         high=10**7,
     )
-    batch_size: int | None = _option(None, "Training", int, "Names in a batch, or streams of a text.", low=1)
+    batch_size: int | None = _option(
+        None, "Training", int, "Names or lines in a batch, or streams of a text.", low=1
+    )
     window: int = _option(
         48, "Training", int, "Text: characters of a stream in a step (truncated BPTT).", low=1
     )
@@ -214,12 +231,13 @@ class Options:
         """The options that say how a file is read."""
         return {name: getattr(self, name) for name in READING}
 
-    def resolve(self, kind: str, size: int, further: bool = False) -> Options:
+    def resolve(self, kind: str, size: int, typical: float = 1.0, further: bool = False) -> Options:
         """These options with every default that depends on the data, the optimiser or the time filled in.
 
-        `size` is the number of names or of characters there are, `further` whether a trained model goes on.
+        `size` is the number of names, lines or characters there are, `typical` how many characters a line has, `further`
+        whether a trained model goes on.
         """
-        defaults = defaults_for(kind, size, self.as_dict(), further)
+        defaults = defaults_for(kind, size, typical, self.as_dict(), further)
         unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return replace(self, kind=kind, **unset)
 
@@ -241,16 +259,16 @@ class Options:
             changes = {**dict.fromkeys(LENGTHS), **changes}
         return replace(self, **changes)
 
-    def command(self, source: str | None, size: int, total: int, start: str | None = None) -> str:
-        """The command line that repeats a run of `total` steps on `size` names or characters of `source`.
-
-        `start` is the model that it began with.
-        """
+    def command(
+        self, source: Origin, size: int, total: int, typical: float = 1.0, start: str | None = None
+    ) -> str:
+        """The command line that repeats a run of `total` steps on data from `source`, begun with the model `start`."""
         assert self.kind
         mine = replace(self, epochs=None, minutes=None, steps=total)
-        plain = Options(steps=total).resolve(self.kind, size, start is not None)
-        plain = plain.as_dict() | {"steps": None, "kind": None}
-        words = ["fastlstm", "train", *([source, "--as", self.kind] if source else [])]
+        plain = Options(steps=total).resolve(self.kind, size, typical, start is not None).as_dict()
+        plain |= {"steps": None, "kind": None}
+        files = [source] if isinstance(source, str) else source or ()
+        words = ["fastlstm", "train", *files, *(["--as", self.kind] if files else [])]
         words += ["--from", start] if start else []
         for name, value in mine.as_dict().items():
             if value == plain[name] or name == "kind":

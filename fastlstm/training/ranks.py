@@ -19,6 +19,7 @@ import numpy as np
 from fastlstm.data.batching import WHOLE, Part
 from fastlstm.data.names import Names
 from fastlstm.data.opening import open_data
+from fastlstm.data.paths import Paths
 from fastlstm.data.texts import Text
 from fastlstm.engine.workers import available_cores, thread_count
 from fastlstm.errors import FastLSTMError, counted
@@ -118,7 +119,7 @@ class Ranks:
                 self._settle(None)
         return result
 
-    def open(self, path: str | os.PathLike[str] | None, **how: Any) -> Names | Text:
+    def open(self, path: Paths | None, **how: Any) -> Names | Text:
         """`open_data` on all ranks; Agreed if one of them cannot, or has read something else."""
         if path == "-" and self.part.of > 1:
             raise Agreed(

@@ -18,6 +18,7 @@ from fastlstm.data.feeds import NameFeed
 from fastlstm.data.files import InUse, write_atomically
 from fastlstm.data.names import Names
 from fastlstm.data.novelty import NameIndex, write_index
+from fastlstm.data.paths import absolute, differing, fingerprints, one_or_all
 from fastlstm.data.texts import Text
 from fastlstm.engine.parameters import Parameters
 from fastlstm.errors import FastLSTMError
@@ -40,6 +41,7 @@ from fastlstm.training.folders import (
 )
 from fastlstm.training.history import row
 from fastlstm.training.model_file import load_arrays, load_model, model_facts, save_arrays
+from fastlstm.training.options import Origin
 from fastlstm.training.ranks import ALONE, Ranks
 from fastlstm.training.session import Diverged, Record, Session, train
 
@@ -47,26 +49,27 @@ from fastlstm.training.session import Diverged, Record, Session, train
 class Run(Attendance):
     """The folder of a session, locked until `close`; a context manager.
 
-    `source` is the path of the data, None for the embedded names, "-" for data that cannot be read again.
+    `source` is the path of the data or has several, None for the embedded names, "-" for data that cannot be read again.
     """
 
-    def __init__(self, folder: Path, session: Session, source: str | None, held: IO[str]) -> None:
+    def __init__(self, folder: Path, session: Session, source: Origin, held: IO[str]) -> None:
         super().__init__(session, folder)
         self.source = source
+        self._files = fingerprints(source)
         self._lock = held
         self._best: tuple[Parameters, dict[str, Any]] | None = None
         self._saved, self._step = monotonic(), session.position.step  # when and where the last checkpoint was
 
     @classmethod
-    def create(cls, session: Session, source: str | None, out: str | os.PathLike[str] | None = None) -> Run:
+    def create(cls, session: Session, source: Origin, out: str | os.PathLike[str] | None = None) -> Run:
         """A new run in `out` or in the next runs/<data>-<n>, with its first checkpoint."""
         with claimed(out, source) as place:
             return cls.begin(session, source, place)
 
     @classmethod
-    def begin(cls, session: Session, source: str | None, place: Place) -> Run:
+    def begin(cls, session: Session, source: Origin, place: Place) -> Run:
         """A new run in a place that is `claimed`, with its first checkpoint."""
-        run = cls(place.folder, session, _absolute(source), place.held)
+        run = cls(place.folder, session, absolute(source), place.held)
         run.checkpoint()
         run._furnish()
         return run
@@ -76,7 +79,7 @@ class Run(Attendance):
         cls,
         path: str | os.PathLike[str],
         given: Mapping[str, Any] | None = None,
-        source: str | None = None,
+        source: Origin = None,
         data: Names | Text | None = None,
         ranks: Ranks = ALONE,
     ) -> Attendance:
@@ -178,7 +181,7 @@ class Run(Attendance):
         session, facts = self.session, self._facts()
         arrays, position = session.snapshot()  # first of all: the other ranks wait for it
         self._write_model()
-        data = {"source": self.source, "digest": session.feed.data.digest()}
+        data = {"source": self.source, "digest": session.feed.data.digest(), **self._files}
         facts |= {**position, "data": data, "options": session.options.as_dict()}
         facts |= {"from": session.start} if session.start else {}
         save_arrays(self.folder / CHECKPOINT, arrays, facts)
@@ -186,7 +189,7 @@ class Run(Attendance):
 
     def describe(self) -> None:
         """Write config.json."""
-        s, best = self.session, self.session.position.best
+        s, data, best = self.session, self.session.feed.data, self.session.position.best
         config = {
             "fastlstm": __version__,
             "data": self.source or "embedded names",
@@ -195,7 +198,7 @@ class Run(Attendance):
             "parameters": s.size,
             "steps_per_epoch": s.feed.steps_per_epoch,
             "total_steps": s.total,
-            "command": s.options.command(self.source, len(s.feed.data), s.total, s.start),
+            "command": s.options.command(self.source, len(data), s.total, data.typical, s.start),
             "options": s.options.as_dict(),
             "steps_done": s.position.step,
             "best_step": s.position.best_step,
@@ -253,10 +256,6 @@ def _taken(folder: Path) -> tuple[IO[str], dict[str, np.ndarray], dict[str, Any]
         raise
 
 
-def _absolute(source: str | None) -> str | None:
-    return source if source in (None, "-") else os.path.abspath(source)
-
-
 def _row(record: Record) -> str:
     """A line of metrics.csv."""
     exact = {"step": "d", "characters_per_second": ".0f", "seconds": ".2f"}
@@ -268,21 +267,23 @@ def _session(
     folder: Path,
     taken: tuple[dict[str, np.ndarray], dict[str, Any]],
     given: Mapping[str, Any],
-    source: str | None,
+    source: Origin,
     data: Names | Text | None,
     ranks: Ranks,
-) -> tuple[Session, str | None]:
+) -> tuple[Session, Origin]:
     """The session of a run's checkpoint, and where its data come from."""
     stored = checkpoint_of(folder / CHECKPOINT, *taken)
     options, origin = stored.options.changed(given), stored.source
     if data is None:
         if origin == "-" and source is None:
             raise FastLSTMError(f"the data of {folder} did not come from a file; give them again to go on")
-        origin = origin if source is None else _absolute(source)
+        origin = origin if source is None else absolute(source)
         data = ranks.open(origin, keep=ids_file(origin, options, folder), **options.reading)
+        origin = origin if origin in (None, "-") else one_or_all(data.files)
     if data.digest() != stored.digest:
         raise FastLSTMError(
-            f"{data.source} is not what {folder} was trained on: changed since, or other data; {starting(folder)}"
+            f"{data.source} is not what {folder} was trained on: changed since, or other data"
+            f"{differing(stored.files, data.files)}; {starting(folder)}"
         )
     lengthened = (options.epochs, options.steps) != (stored.options.epochs, stored.options.steps)
     total, step = None if lengthened else stored.total, stored.position.step

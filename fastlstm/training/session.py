@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm.data.feeds import TextFeed, make_feed
+from fastlstm.data.feeds import NameFeed, TextFeed, make_feed
 from fastlstm.data.names import Names
 from fastlstm.data.texts import Text
 from fastlstm.errors import FastLSTMError
@@ -23,6 +23,7 @@ from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics
 from fastlstm.training.budget import dropout_key, total_steps
 from fastlstm.training.building import make_network, make_optimizer, make_schedule
+from fastlstm.training.carrying import after, before
 from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out
 from fastlstm.training.model_file import check_arrays
 from fastlstm.training.options import Options
@@ -98,7 +99,7 @@ class Session:
         self.ranks = ranks
         network = start and start.network
         self.start = start and start.where
-        self.options = o = options.resolve(data.kind, len(data), further=network is not None)
+        self.options = o = options.resolve(data.kind, len(data), data.typical, network is not None)
         assert o.batch_size
         self.feed = make_feed(
             data,
@@ -115,6 +116,8 @@ class Session:
         )
         self.kind, self.vocabulary = data.kind, self.feed.vocabulary
         self.preprocessing: dict[str, Any] = {"lowercase": data.lowercase}
+        if isinstance(self.feed, NameFeed) and data.kind == "lines":
+            self.preprocessing["longest"] = max(map(len, self.feed.train.distinct))
         if self.feed.conditions:
             self.preprocessing["given"] = [condition.as_dict() for condition in self.feed.conditions]
         self.network = network or make_network(o, self.vocabulary, self.feed.conditions, ranks.threads)
@@ -276,15 +279,16 @@ def train(session: Session) -> Iterator[Record]:
                 s.optimizer,
                 rate,
                 batch.lengths,
-                s.state,
+                before(batch, s.state),
                 s.dropout_key,
                 s.feed.carried,
                 batch.given,
                 share=batch.share,
                 exchange=s.ranks.exchange,
+                rest=batch.rest,
                 fresh=None if s.state is None else batch.fresh,
             )
-            s.advance(metrics, state, rate)
+            s.advance(metrics, after(batch, s.state, state), rate)
             elapsed = perf_counter() - mark
             p.training_seconds += elapsed
             p.seconds += elapsed

@@ -35,11 +35,13 @@ class Start(NamedTuple):
     network: Network | None = None
     where: str | None = None
     notes: tuple[str, ...] = ()
+    kind: str = ""
 
     def describe(self) -> str:
         """Where it comes from, and what the data have brought, in a line."""
-        kind = "names" if self.vocabulary.boundary else "text"
-        return f"from {self.where}, a model of {kind}: {', '.join(self.notes) or 'it knows all there is'}"
+        return (
+            f"from {self.where}, a model of {self.kind}: {', '.join(self.notes) or 'it knows all there is'}"
+        )
 
 
 def read_model(path: str, ranks: Ranks) -> model_file.Model:
@@ -112,4 +114,4 @@ def begin(model: Any, data: Names | Text, options: Options, where: str | None = 
     )
     if architecture != network.architecture:
         network = grown(network, architecture, int(vocabulary.boundary))
-    return Start(vocabulary, conditions, network, where and os.path.abspath(where), tuple(notes))
+    return Start(vocabulary, conditions, network, where and os.path.abspath(where), tuple(notes), model.kind)

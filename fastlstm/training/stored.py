@@ -9,6 +9,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from fastlstm.data.given import Condition
+from fastlstm.data.opening import KINDS
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError, quoted
 from fastlstm.network.architecture import Architecture
@@ -33,12 +34,16 @@ def is_scores(value: Any) -> bool:
 
 
 # By the annotation of a field, as JSON holds it.
-KINDS = {
+TYPES = {
     "bool": (lambda value: isinstance(value, bool), "true or false"),
     "int": (is_whole, "a whole number"),
     "float": (is_number, "a number"),
     "str": (lambda value: isinstance(value, str), "a string"),
     "str | None": (lambda value: value is None or isinstance(value, str), "a string or null"),
+    "str | list | None": (
+        lambda value: value is None or all(isinstance(each, str) for each in value),
+        "a string, strings or null",
+    ),
     "Scores | None": (lambda value: value is None or is_scores(value), "scores or null"),
     "object": (lambda value: isinstance(value, dict), "an object"),
     "tuple[str, ...]": (
@@ -52,7 +57,7 @@ KINDS = {
 
 def checked(name: str, value: Any, kind: str) -> Any:
     """`value`, if it is of this kind; FastLSTMError if not."""
-    sound, described_as = KINDS[kind]
+    sound, described_as = TYPES[kind]
     if not sound(value):
         raise FastLSTMError(f"{name} is {quoted(value)}, and not {described_as}")
     return value
@@ -93,10 +98,11 @@ def described(path: str | os.PathLike[str], facts: Mapping[str, Any]) -> tuple[A
             checked(f"vocabulary {name}", parts.get(name), kind)
         vocabulary = Vocabulary.from_dict(parts)
         kind = facts.get("kind")
-        if kind not in ("names", "text") or vocabulary.boundary != (kind == "names"):
+        if kind not in KINDS or vocabulary.boundary != (kind != "text"):
             raise FastLSTMError(f"kind is {quoted(kind)}, with a boundary: {vocabulary.boundary}")
         if section(facts, "preprocessing").get("lowercase") not in (True, False, None):
             raise FastLSTMError("preprocessing is unknown")
+        checked("longest", facts["preprocessing"].get("longest", 0), "int")
         given = facts["preprocessing"].get("given", [])
         if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
             raise FastLSTMError(f"given is {quoted(given)}, and no conditions")

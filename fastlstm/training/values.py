@@ -27,9 +27,16 @@ def several(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(map(str, value))
 
 
+def one_or_several(value: Any) -> str | tuple[str, ...]:
+    """One string, or more than one of them."""
+    found = (str(value),) if isinstance(value, int) else several(value)
+    return found[0] if len(found) == 1 else found
+
+
 _KINDS_OF_VALUE = {
     int: "a whole number", float: "a number", bool: "true or false", str: "a string",
     whole_or_share: "a share such as 0.1 or a whole number", several: "a string or a list of them",
+    one_or_several: "a string or a list of them",
 }  # fmt: skip
 
 
@@ -42,11 +49,15 @@ def checked(name: str, value: Any, default: Any, rules: Mapping[str, Any]) -> An
         if value is None or (isinstance(value, bool) != (convert is bool)):
             raise TypeError
         converted = convert(value)
-        if convert not in (str, several) and not isinstance(value, str) and converted != value:
+        if (
+            convert not in (str, several, one_or_several)
+            and not isinstance(value, str)
+            and converted != value
+        ):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise FastLSTMError(f"{name} is {quoted(value)}; it must be {_KINDS_OF_VALUE[convert]}") from None
-    if convert is several:
+    if convert in (several, one_or_several):
         return converted or None
     if isinstance(converted, str):
         if "choices" in rules and converted not in rules["choices"]:

@@ -31,7 +31,12 @@ class Follower(NamedTuple):
 def followers(model: Any, seed: int = 0) -> list[Follower]:
     """For each feature of names or of text a unit of its own that follows it, the clearest first."""
     names = model.kind == "names"
-    texts = generate(model, NAMES, seed=seed) if names else generate(model, TEXTS, length=LENGTH, seed=seed)
+    if model.kind == "lines":
+        texts = generate(model, TEXTS, max_length=LENGTH, seed=seed)
+    else:
+        texts = (
+            generate(model, NAMES, seed=seed) if names else generate(model, TEXTS, length=LENGTH, seed=seed)
+        )
     texts = sorted(filter(None, texts), key=len, reverse=True)
     describe = name_features if names else text_features
     described = [describe(text) for text in texts]
