@@ -17,6 +17,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -175,7 +176,7 @@ def options(rng: random.Random, sections: tuple[str, ...], most: int = 3) -> dic
                 continue
         given[field.name] = value
     # Long trainings are allowed, and no failures.
-    long = [name for name in ("epochs", "steps") if isinstance(given.get(name), int) and given[name] > 50]
+    long = [name for name in ("epochs", "steps") if re.fullmatch(r"\d{3,}", str(given.get(name)))]
     return {name: value for name, value in given.items() if name not in ("minutes", "cache", *long)}
 
 

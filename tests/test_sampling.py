@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -347,6 +348,14 @@ def test_names_that_look_the_same_are_the_same() -> None:
 # What is refused
 
 
+@pytest.mark.parametrize("kind", [float, np.float16, np.float32, np.float64])
+def test_numbers_are_taken_whatever_their_type(kind: type) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = generate(small_model(), temperature=kind(0.5), top_p=kind(0.5))
+    assert drawn == generate(small_model(), temperature=0.5, top_p=0.5)
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
@@ -356,6 +365,8 @@ def test_names_that_look_the_same_are_the_same() -> None:
         ({"temperature": -1}, "temperature is -1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"temperature": float("inf")}, "temperature is inf"),
+        ({"temperature": np.float32("inf")}, "temperature is inf"),
+        ({"temperature": 10**400}, "temperature is 1000"),
         ({"top_k": 0}, "top_k is 0"),
         ({"top_p": 0}, "top_p is 0"),
         ({"top_p": 1.01}, "top_p is 1.01"),

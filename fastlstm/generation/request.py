@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,7 +113,10 @@ def texts(name: str, value: Any) -> list[str]:
 def is_number(value: Any) -> bool:
     """Whether the value is a finite number."""
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and bool(abs(value) <= sys.float_info.max)
+    try:
+        return number and math.isfinite(value)
+    except OverflowError:  # of a whole number beyond the range of floats
+        return False
 
 
 def whole(name: str, value: Any, low: int, high: int = MOST) -> int:
