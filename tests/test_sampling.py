@@ -365,7 +365,7 @@ def test_numbers_are_taken_whatever_their_type(kind: type) -> None:
         ({"temperature": -1}, "temperature is -1"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"temperature": float("inf")}, "temperature is inf"),
-        ({"temperature": np.float32("inf")}, "temperature is inf"),
+        ({"temperature": np.float32("inf")}, "temperature is .*inf"),
         ({"temperature": 10**400}, "temperature is 1000"),
         ({"top_k": 0}, "top_k is 0"),
         ({"top_p": 0}, "top_p is 0"),
