@@ -79,7 +79,7 @@ class Records(Rows):
             if text.strip():
                 self.line = number + 1
                 with self._located(number):
-                    value = json.loads(text)
+                    value = json.loads(text.rstrip())
                 yield self.line, value
 
     @contextmanager
