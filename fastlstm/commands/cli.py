@@ -14,8 +14,8 @@ from fastlstm.errors import FastLSTMError, meant, printable, quoted
 from fastlstm.training.launchers import launched
 
 COMMANDS = {
-    "train": "Train a model on names or text.",
-    "sample": "Draw names or text from a trained model.",
+    "train": "Train a model on names, lines or text.",
+    "sample": "Draw names, lines or text from a trained model.",
     "eval": "Score data or single names under a trained model.",
     "info": "Say what a run or a model file holds.",
     "plot": "Draw the curves of one run or compare several.",
@@ -141,7 +141,7 @@ def _fail(error: BaseException) -> NoReturn:
 @click.version_option(package_name="fastlstm")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Character-level LSTMs on a CPU: train on names or text, sample, measure.
+    """Character-level LSTMs on a CPU: train on names, lines or text, sample, measure.
 
     Begin with `fastlstm train`, which trains a names generator on the embedded data set.
     """

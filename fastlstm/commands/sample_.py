@@ -37,7 +37,7 @@ CONTROLS = [
     option("--top-k", "K", "Draw from the K most probable characters only."),
     option("--top-p", "P", "Draw from the fewest characters that hold this share of the probability.", SHARE),
     option("--min-length", "N", "Least characters of a name, its prefix included.  [1]", click.IntRange(0)),
-    option("--max-length", "N", "Most; a name is cut there.  [100 past its prefix]"),
+    option("--max-length", "N", "Most; a name is cut there.  [100 past its prefix; lines as long as the data's]"),
     option("--length", "N", "Characters of a text, past its prefix.  [1000]"),
     option("--stop", "TEXT", "End where this text is drawn, and leave it out.", str),
     click.option("--novel", is_flag=True, help="Only names that are not in the training data."),
@@ -70,7 +70,7 @@ def with_controls(function: Any) -> Any:
 def command(
     run: str, beam: bool, form: str, scores: bool, report: bool, picture: str | None, **given: Any
 ) -> None:
-    """Draw names or text from RUN, a run's folder or a model file.
+    """Draw names, lines or text from RUN, a run's folder or a model file.
 
     \b
     fastlstm sample runs/names-1 --prefix an --temperature 0.8
