@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastlstm.network.lstm import lstm_forward as lstm_forward
     from fastlstm.network.lstm import lstm_step as lstm_step
     from fastlstm.network.lstm import pack as pack
+    from fastlstm.training.history import History as History
 
 __version__ = "0.2.0"
 
@@ -33,6 +34,7 @@ _HOMES = {
     "CharLM": "charlm",
     "FastLSTMError": "errors",
     "Gradients": "network.lstm",
+    "History": "training.history",
     "Lines": "data.names",
     "Names": "data.names",
     "Text": "data.texts",

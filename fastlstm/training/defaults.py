@@ -34,7 +34,7 @@ LINES, FEWEST, MOST = (
     128,
 )  # characters in a batch of lines, which has so many lines at least and at most
 SGD_RATE = 0.5
-FURTHER = 0.2  # of the rate, for a model that has been trained already
+FURTHER = 0.1  # of the rate, for a model that has been trained already
 WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2022)
 LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 

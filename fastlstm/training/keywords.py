@@ -15,6 +15,7 @@ from fastlstm.training.defaults import BY_KIND
 from fastlstm.training.options import READING, Options
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Documented = TypeVar("Documented")
 OF_FILES = tuple(name for name in READING if name not in ("kind", "lowercase"))
 
 
@@ -119,7 +120,7 @@ def explicit(defaults: bool) -> Callable[[Function], Function]:
     return decorate
 
 
-def documented(cls: type) -> type:
+def documented(cls: type[Documented]) -> type[Documented]:
     """A decorator that ends a class's docstring with every keyword's help."""
     lines = [f"    {option.name}: {shown(option)}" for option in taken()]
     cls.__doc__ = inspect.cleandoc(cls.__doc__ or "") + "\n\n" + "\n".join(["The keywords:", *lines])
