@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import sys
-from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -17,8 +15,6 @@ from fastlstm.training import bars
 from fastlstm.training.evaluation import Scores
 from fastlstm.training.folders import COLUMNS
 from fastlstm.training.history import MOST_ROWS, History
-from fastlstm.training.keywords import OF_FILES, Keywords
-from fastlstm.training.options import Options
 
 
 @pytest.fixture(scope="module")
@@ -27,22 +23,6 @@ def fitted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("history") / "run"
     lm = fl.CharLM(**SIZES, epochs=4, seed=3)
     return lm, lm.fit(some_names(), out=folder), folder
-
-
-def test_keywords_are_the_options_with_their_types_and_defaults():
-    taken = {option.name: option for option in fields(Options) if option.name not in OF_FILES}
-    assert {name: of.__forward_arg__ for name, of in Keywords.__annotations__.items()} == {
-        name: option.type for name, option in taken.items()
-    }
-    constructor, fit = (inspect.signature(f).parameters for f in (fl.CharLM, fl.CharLM.fit))
-    assert {name: p.default for name, p in constructor.items()} == {
-        name: option.default for name, option in taken.items()
-    }
-    own = ["self", "data", "on_record", "out", "comm", "progress"]
-    assert list(fit) == [*own, *taken]
-    assert {fit[name].default for name in taken} == {...}
-    for name in taken:
-        assert f"\n    {name}: " in (fl.CharLM.__doc__ or "")
 
 
 def test_keywords_that_are_none_are_told_where_they_belong():

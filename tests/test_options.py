@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
+import fastlstm as fl
 from fastlstm.errors import FastLSTMError
+from fastlstm.training.keywords import OF_FILES, Keywords
 from fastlstm.training.options import Options, flag
 
 
@@ -109,3 +113,19 @@ def test_flags_are_spelled_with_dashes():
         "--clip-norm",
         "--no-lowercase",
     ]
+
+
+def test_keywords_are_the_options_with_their_types_and_defaults():
+    taken = {option.name: option for option in fields(Options) if option.name not in OF_FILES}
+    assert {name: of.__forward_arg__ for name, of in Keywords.__annotations__.items()} == {
+        name: option.type for name, option in taken.items()
+    }
+    constructor, fit = (inspect.signature(f).parameters for f in (fl.CharLM, fl.CharLM.fit))
+    assert {name: p.default for name, p in constructor.items()} == {
+        name: option.default for name, option in taken.items()
+    }
+    own = ["self", "data", "on_record", "out", "comm", "progress"]
+    assert list(fit) == [*own, *taken]
+    assert {fit[name].default for name in taken} == {...}
+    for name in taken:
+        assert f"\n    {name}: " in (fl.CharLM.__doc__ or "")

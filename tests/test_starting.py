@@ -167,6 +167,17 @@ def test_a_text_keeps_the_character_that_stands_for_the_rest():
     assert re.fullmatch(r"\d+ characters that it does not know, read as '�'", note)
 
 
+def test_lines_go_on_with_lines(tmp_path):
+    lm = fl.CharLM(**SIZES, kind="lines", steps=3)
+    lm.fit(["Two eggs", "Salt,\nwater"], out=tmp_path / "lines", validation=0)
+    assert fl.CharLM.load(tmp_path / "lines").fit(["Zest"], steps=2, validation=0).notes
+    Path("more.txt").write_text("Zest\nOil\n", "utf-8")
+    out = run("train", "more.txt", "--from", "lines", "--steps", 2, "--validation", 0).stdout
+    assert "lines, a model of lines: 3 new characters ('O', 'Z', 'i'), " in out
+    with pytest.raises(fl.FastLSTMError, match="cannot go on with names"):
+        fl.CharLM.load(tmp_path / "lines").fit(fl.Names(["anna"], lowercase=False))
+
+
 def test_a_run_from_a_run(models):
     out = run(
         "train", "cities.csv", "--from", models / "given", "--given", "Land", "--steps", 6, "--out", "cities"

@@ -41,6 +41,7 @@ class Keywords(TypedDict, total=False):
     minutes: float | None
     batch_size: int | None
     window: int
+    restarts: float
     optimizer: str
     lr: float | None
     schedule: str
@@ -52,6 +53,7 @@ class Keywords(TypedDict, total=False):
     beta1: float
     beta2: float
     weight_decay: float | None
+    average: float
     clip_norm: float
     clip_value: float
     validate_every: int | None
