@@ -104,6 +104,21 @@ def put(page: Any, name: str, value: Any, section: str = "#names") -> None:
     )
 
 
+def test_lines_have_line_breaks_and_are_as_long_as_in_python(show: Callable[..., Any]) -> None:
+    model = names_model("ab \n")
+    model.kind, model.preprocessing = "lines", {"lowercase": False, "longest": 180}
+    model.network.parameters["head.b"][0] -= 6
+    page = show(model)
+    want = generate(model, 8, seed=1)
+    assert page.locator(".names button").evaluate_all("all => all.map((one) => one.textContent)") == want
+    assert max(map(len, want)) == 180
+    assert "\n" in want[0]
+    assert "make up lines" in page.locator("#lead").inner_text()
+    assert page.locator(".names button").first.bounding_box()["height"] > 60
+    page.locator("#letters textarea, #letters input").first.fill("a\nb")
+    assert page.locator("#letters textarea, #letters input").first.input_value() == "a\nb"
+
+
 def test_a_thousand_names_are_those_of_sample(show: Callable[..., Any]) -> None:
     model = names_model(scale=0.4, hidden=256, embedding=64)
     want = generate(model, 1000, seed=2**64 - 5)

@@ -121,7 +121,8 @@ def of_run(
 def describe(model: Any) -> dict[str, Any]:
     """What the engine in the page needs to know of the model.
 
-    `tensors` says from where to where each parameter lies in the weights. `given` has each condition's name and the
+    `tensors` says from where to where each parameter lies in the weights; `longest`, how long lines may be, 0 for all else.
+    `given` has each condition's name and the
     names of its values, in the order of their rows in the tensors `given.h` and `given.c`; the first leaves it open.
     """
     network, vocabulary = model.network, model.vocabulary
@@ -133,6 +134,7 @@ def describe(model: Any) -> dict[str, Any]:
         "tensors": dict(zip(names, itertools.pairwise(ends), strict=False)),
         "parameters": ends[-1],
         "lowercase": bool(model.preprocessing.get("lowercase")),
+        "longest": model.preprocessing.get("longest", 0),
         "given": [{"name": c.title, "values": ["any", *c.values]} for c in conditions_of(model)],
     }
 

@@ -2,6 +2,11 @@
 
 const names = { section: $("#names"), form: $("#names form"), list: $("#names ol"), drawn: [], turn: 0 };
 
+// What a model with an end mark makes up: names, or lines, which may be long and have line breaks.
+function thing() {
+  return facts.longest ? "line" : "name";
+}
+
 function nameButton(name) {
   return make("li", {}, make("button", { type: "button", dir: "auto", "aria-pressed": "false" }, name));
 }
@@ -29,7 +34,7 @@ async function drawNames() {
     names.drawn = drawn;
     if (!found) list.replaceChildren();
     const speed = count < 2000 ? "" : `, ${about.format(count / seconds)} letters a second`; // few say nothing about it
-    let text = plural(found, "name") + speed;
+    let text = plural(found, thing()) + speed;
     if (found < n) text = `${found} of ${n}: there are no more new ones among ${plural(tried, "draw")}`;
     say(section, text);
     if (drawn.length) {
@@ -43,14 +48,15 @@ async function drawNames() {
 
 function asCsv(values) {
   const quoted = values.map((value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value));
-  return ["name", ...quoted, ""].join("\n");
+  return [thing(), ...quoted, ""].join("\n");
 }
 
 function startNames() {
   const { section, form, list } = names;
   section.hidden = false;
   $(".fresh", form).hidden = !facts.index;
-  if (innerWidth < 480) form.elements.n.value = 20;
+  if (facts.longest) form.elements.n.value = 8;
+  else if (innerWidth < 480) form.elements.n.value = 20;
   prepareForm(form);
   form.addEventListener("input", drawNames);
   form.addEventListener("submit", (event) => {
@@ -67,7 +73,7 @@ function startNames() {
   $(".copy", form).addEventListener("click", ({ target }) => copy(target, names.drawn.join("\n")));
   $(".csv", form).addEventListener("click", () => {
     const address = URL.createObjectURL(new Blob([asCsv(names.drawn)], { type: "text/csv" }));
-    make("a", { href: address, download: "names.csv" }).click();
+    make("a", { href: address, download: `${thing()}s.csv` }).click();
     URL.revokeObjectURL(address);
   });
   drawNames();

@@ -36,7 +36,7 @@ function showLetters() {
   $(".word", letters.section).replaceChildren(...columns);
   const bits = -sum / Math.LN2 / Math.max(written.length, 1);
   const surprise = written.length ? `${bits.toFixed(2)} bits of surprise a letter.` : "";
-  const rare = facts.boundary && written.length ? ` As a whole name, 1\u00a0in\u00a0${oneIn(whole)}.` : "";
+  const rare = facts.boundary && written.length ? ` As a whole ${thing()}, 1\u00a0in\u00a0${oneIn(whole)}.` : "";
   say(letters.section, surprise + rare);
   chooseLetter(letters.at);
 }
@@ -66,14 +66,14 @@ function showBars() {
 function startLetters() {
   const { section, input } = letters;
   $("#letters-note").textContent = facts.boundary
-    ? "Choose a name above, or write one. Under each letter stands how probable it was, and what the model would " +
+    ? `Choose a ${thing()} above, or write one. Under each letter stands how probable it was, and what the model would ` +
       "rather have said; the more it was surprised, the stronger the colour."
     : "Write something. The more a letter surprised the model, the stronger its colour; choose one to see what it " +
       "expected there.";
-  $("#letters-label").textContent = facts.boundary ? "A name" : "Some text";
+  $("#letters-label").textContent = facts.boundary ? `A ${thing()}` : "Some text";
   input.addEventListener("input", () => {
     letters.touched = true;
-    if (facts.boundary && input.value.includes("\n")) input.value = input.value.replaceAll("\n", "");
+    if (facts.boundary && !facts.longest && input.value.includes("\n")) input.value = input.value.replaceAll("\n", "");
     readLetters();
   });
   $(".word", section).addEventListener("click", ({ target }) => {

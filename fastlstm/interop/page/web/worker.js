@@ -58,7 +58,7 @@ function choose(slot, banned, settings, u) {
 async function names({ prefix, n, longest, novel, seed, given, ...settings }, tell) {
   const job = (current.names = {}), started = performance.now();
   const beginning = spelled(preprocess(prefix)), size = beginning.ids.length;
-  const least = Math.max(1 - size, 0), most = longest ? longest - size : least + DEFAULT_ROOM;
+  const least = Math.max(1 - size, 0), most = longest ? longest - size : Math.max(least + DEFAULT_ROOM, facts.longest - size);
   if (most < 0) throw new Error(`That beginning has more than ${longest} letters.`);
   begin(READING, beginning.ids, given);
   const start = network.save(READING);
