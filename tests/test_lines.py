@@ -15,13 +15,14 @@ from networks import close, randomize
 import fastlstm as fl
 from fastlstm.commands.cli import main
 from fastlstm.data import batching
-from fastlstm.data.batching import NameBatches, windows
+from fastlstm.data.batching import NameBatches, Part, windows
 from fastlstm.data.names import Lines, Names
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.network import reference
 from fastlstm.network.architecture import Architecture, State
 from fastlstm.network.model import Network
 from fastlstm.network.optim import Optimizer, OptimizerConfig
+from fastlstm.network.windows import go_on
 from fastlstm.training.evaluation import evaluate_names
 
 SMALL = {"hidden": 8, "embedding": 4, "validation": 0, "steps": 5}
@@ -150,6 +151,26 @@ def test_a_step_in_windows_has_the_whole_batchs_loss_and_the_windows_gradients(k
         (expected.loss, expected.correct, expected.count), rel=1e-12
     )
     close(net.gradients.flat, sums, "float64")
+
+
+@pytest.mark.usefixtures("short_windows")
+@pytest.mark.parametrize("of", [2, 3])
+def test_parts_of_a_batch_in_windows_add_up(of):
+    """Several ranks cut at the same steps: loss, hits and gradients of their parts are together those of one."""
+    net = network(dropout=0.3)
+    found, gradients = np.zeros(3), []
+    for parts in (1, of):
+        total, sums = np.zeros(3), np.zeros_like(net.gradients.flat)
+        for number in range(parts):
+            (batch,) = NameBatches(LONG, VOCABULARY, 9, part=Part(number, parts)).ordered()
+            assert batch.share is not None
+            mine, state = net.backward(batch.ids, batch.targets, batch.lengths, None, 5, None, batch.share)
+            mine, _ = go_on(net, mine, state, batch.rest, 5)
+            total, sums = total + [mine.loss, mine.correct, mine.count], sums + net.gradients.flat
+        found = total if parts == 1 else found - total
+        gradients.append(sums)
+    np.testing.assert_allclose(found, 0, atol=1e-12)
+    close(gradients[1], gradients[0], "float64")
 
 
 def test_one_long_line_does_not_multiply_the_memory():

@@ -367,14 +367,15 @@ def test_a_mistyped_keyword_is_told_what_was_meant(call: Any, message: str) -> N
 def test_nothing_but_a_line_comes_of_random_bytes(tmp_path: Path) -> None:
     rng = random.Random(7)
     pieces = [b"Name", b",", b";", b"\n", b"\r\n", b'"', b"|", b"\t", b"\xff\xfe", b"\xef\xbb\xbf", b"\0", b"\x93",
-              b"anna", b"sep=;\n", "Zoë".encode(), "子".encode("gb18030"), b"1,5", b"\x1f\x8b", b" ", b"PK\x03\x04"]  # fmt: skip
+              b"anna", b"sep=;\n", "Zoë".encode(), "子".encode("gb18030"), b"1,5", b"\x1f\x8b", b" ", b"PK\x03\x04",
+              b'{"name": ', b'"x"', b"}", b"[", b"]", b"null", b"1e999", b'"\\ud800"', b'"a\\nb"']  # fmt: skip
     encodings = ["utf-8", "utf-16", "utf-32", "utf-16-le", "cp1252", "latin-1", "shift_jis", "gb18030", "utf-7",
                  "iso2022_jp", "hz", "idna", "punycode", "utf-8-sig"]  # fmt: skip
     read, messages = 0, set()
-    for number in range(400):
-        path = tmp_path / f"t{number % 7}{rng.choice(['.csv', '.txt', '.tsv', '.gz'])}"
+    for number in range(600):
+        path = tmp_path / f"t{number % 7}{rng.choice(['.csv', '.txt', '.tsv', '.gz', '.json', '.jsonl'])}"
         path.write_bytes(b"".join(rng.choices([*pieces, rng.randbytes(3)], k=rng.randint(0, 30))))
-        options = {"encoding": rng.choice(encodings), "kind": rng.choice(["names", "text"])}
+        options = {"encoding": rng.choice(encodings), "kind": rng.choice(["names", "lines", "text"])}
         try:
             read += len(repr(open_data(path, **options))) > 0
         except FastLSTMError as error:
