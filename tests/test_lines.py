@@ -96,7 +96,7 @@ def test_windows_hold_so_many_characters_or_so_few_steps():
     assert (cuts[0][0], cuts[-1][1]) == (0, len(start) - 1)
     for begin, end in cuts:
         assert end - begin <= batching.STEPS or start[end] - start[begin] <= batching.CHARACTERS
-    assert len(cuts) == 3
+    assert len(cuts) == 5
 
 
 @pytest.mark.usefixtures("short_windows")
@@ -166,7 +166,8 @@ def test_parts_of_a_batch_in_windows_add_up(of):
             assert batch.share is not None
             mine, state = net.backward(batch.ids, batch.targets, batch.lengths, None, 5, None, batch.share)
             mine, _ = go_on(net, mine, state, batch.rest, 5)
-            total, sums = total + [mine.loss, mine.correct, mine.count], sums + net.gradients.flat
+            total += np.array([mine.loss, mine.correct, mine.count])
+            sums += net.gradients.flat
         found = total if parts == 1 else found - total
         gradients.append(sums)
     np.testing.assert_allclose(found, 0, atol=1e-12)
@@ -174,7 +175,7 @@ def test_parts_of_a_batch_in_windows_add_up(of):
 
 
 def test_one_long_line_does_not_multiply_the_memory():
-    """Room for activations is for a batch's characters: 20,000 in one of 64 lines take less than four times as much."""
+    """Room for activations is for a batch's characters: 200,000 in one of 64 lines take hardly more."""
 
     def room(lines: list[str]) -> int:
         data = Names(lines, longest=10**6)
@@ -189,7 +190,7 @@ def test_one_long_line_does_not_multiply_the_memory():
     short = ["ab" * 100 + "a" * n for n in range(64)]
     alone, among = room(short), room([*short[:-1], "ab" * 100_000])
     assert alone == sum(len(name) + 1 for name in short)
-    assert among <= batching.CHARACTERS + 64 < 4 * alone
+    assert alone < among <= batching.CHARACTERS
 
 
 # From a file to what is drawn

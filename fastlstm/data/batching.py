@@ -22,7 +22,7 @@ from fastlstm.errors import FastLSTMError
 Sliced = TypeVar("Sliced", np.ndarray, Ids)
 
 # Longer names are cut where so many characters of a batch have been read, but not into windows of fewer steps than these.
-CHARACTERS, STEPS = 1 << 15, 257
+CHARACTERS, STEPS = 1 << 14, 257
 
 
 class Batch(NamedTuple):
