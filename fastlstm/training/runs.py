@@ -282,7 +282,7 @@ def _session(
         origin = origin if origin in (None, "-") else one_or_all(data.files)
     if data.digest() != stored.digest:
         raise FastLSTMError(
-            f"{data.source} is not what {folder} was trained on: changed since, or other data"
+            f"{data.source}: this is not what {folder} was trained on: changed since, or other data"
             f"{differing(stored.files, data.files)}; {starting(folder)}"
         )
     lengthened = (options.epochs, options.steps) != (stored.options.epochs, stored.options.steps)
