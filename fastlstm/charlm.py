@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Unpack
@@ -15,8 +15,7 @@ from fastlstm.data.feeds import NameFeed
 from fastlstm.data.given import Condition, conditions_of, numbers_of
 from fastlstm.data.names import Names
 from fastlstm.data.novelty import NameIndex, keep_index, read_index
-from fastlstm.data.opening import as_data
-from fastlstm.data.texts import Text
+from fastlstm.data.opening import Data, as_data
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.errors import FastLSTMError, counted, printable
 from fastlstm.generation import classification, sampling, stream
@@ -102,7 +101,7 @@ class CharLM:
     @explicit(defaults=False)
     def fit(
         self,
-        data: Names | Text | str | Iterable[str],
+        data: Data,
         *,
         on_record: Callable[[Record], object] | None = None,
         out: str | os.PathLike[str] | None = None,
@@ -110,7 +109,10 @@ class CharLM:
         progress: bool | None = None,
         **options: Unpack[Keywords],
     ) -> History:
-        """Train on names (a list of strings or a `Names`) or on a text (one string or a `Text`).
+        """Train on names (a list of strings or a `Names`), on lines, on a text (one string or a `Text`), or on files (paths).
+
+        With kind="lines" a list of strings is lines. Files are read as by `fastlstm train`, where nothing else is to be said
+        of them than their paths; `fl.read_names`, `fl.read_lines` and `fl.read_text` take the rest.
 
         The options are those of the constructor: epochs, steps or minutes; batch_size, lr, validation, …;
         given here they win. `on_record` sees the `Record` of every step, `progress` shows a bar of them, by default on a
@@ -163,9 +165,7 @@ class CharLM:
         scores = p.best and p.best._asdict() if best or p.step == p.best_step else None
         self._trained = {"step": p.best_step if best else p.step, "validation": scores}
 
-    def _session(
-        self, data: Names | Text | str | Iterable[str], given: dict[str, Any], ranks: Ranks
-    ) -> tuple[Session, tuple[str, ...]]:
+    def _session(self, data: Data, given: dict[str, Any], ranks: Ranks) -> tuple[Session, tuple[str, ...]]:
         """A new session on `data`, with the present network if there is one, and what they brought that it lacked."""
         before = self._options
         if not given.keys().isdisjoint(LENGTHS):
@@ -183,7 +183,7 @@ class CharLM:
         start = None if self._network is None else begin(self, read, options)
         return Session(read, options, start, ranks=ranks), start.notes if start else ()
 
-    def evaluate(self, data: Names | Text | str | Iterable[str]) -> Scores:
+    def evaluate(self, data: Data) -> Scores:
         """The loss (nats a character), perplexity, accuracy and bits_per_character of data of its kind.
 
         Names count as often as they occur; a text is read with the state carried through it. Raises
@@ -261,7 +261,7 @@ class CharLM:
         return lm
 
 
-def evaluate_model(model: Any, data: Names | Text | str | Iterable[str]) -> Scores:
+def evaluate_model(model: Any, data: Data) -> Scores:
     """The scores of data under anything with a network, vocabulary, kind and preprocessing."""
     network = model.network
     read = as_data(data, model.preprocessing.get("lowercase"), model.kind)

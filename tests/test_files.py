@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,14 @@ def test_folders_and_patterns_stand_for_their_files_by_name():
     assert dict(found.left_out) == {
         "d/.git": "hidden", "d/p.png": "a picture", "d/n.npy2": "no text", "d/empty.txt": "empty", "d/runs/r-1": "a run",
     }  # fmt: skip
-    assert find(["d/b.txt", "d", "d/a.txt"]).files == found.files
+    assert find(["d/b.txt", "d", "d/a.txt", "./d/../d/b.txt"]).files == (
+        "./d/../d/b.txt",
+        "d/a.txt",
+        "d/a/x.txt",
+    )
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("d/pipe")
+        assert dict(find("d").left_out)["d/pipe"] == "no file"
     assert find("d/*.txt").files == ("d/a.txt", "d/b.txt", "d/empty.txt")
     assert find(["d/**/*.txt"]).files == ("d/a.txt", "d/a/x.txt", "d/b.txt", "d/empty.txt")
     Path("[1].txt").write_text("one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from fastlstm.data.embedded import embedded_names
@@ -13,6 +14,8 @@ from fastlstm.data.paths import Paths, find, is_table
 from fastlstm.data.texts import Text, read_text
 from fastlstm.errors import FastLSTMError, quoted
 
+# What models are trained on and judged by: names or lines, or a list of strings; a text, or a string; or paths.
+Data = Names | Text | str | os.PathLike[str] | Iterable[str] | Iterable[os.PathLike[str]]
 KINDS = ("names", "lines", "text")
 SUFFIXES = (".csv", ".tsv", ".txt", ".gz", ".json", ".jsonl", ".xlsx", ".xls", ".md")
 

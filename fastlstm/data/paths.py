@@ -85,7 +85,8 @@ def find(paths: Paths, kind: str | None = None) -> Found:
             files.add(path)
     if not files:
         raise FastLSTMError("there is no file to read; name one")
-    in_order = tuple(sorted(files))
+    once = {os.path.realpath(file): file for file in sorted(files, reverse=True)}
+    in_order = tuple(sorted(once.values()))
     return Found(in_order, tuple(sorted(left_out.items())), _name(asked, in_order))
 
 
@@ -181,8 +182,15 @@ def _walk(folder: str, left_out: dict[str, str]) -> Iterator[str]:
 
 
 def _unfit(path: str, left_out: dict[str, str]) -> bool:
-    """Whether a file is none to be read from a folder, by its first bytes."""
-    head, why = b"", ""
+    """Whether something in a folder is none to be read, which goes to `left_out`."""
+    why = _first_bytes(path) if os.path.isfile(path) else "no file"
+    if why:
+        left_out[path] = why
+    return bool(why)
+
+
+def _first_bytes(path: str) -> str:
+    """What the first bytes of a file speak against reading it; nothing if it may be text."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
@@ -190,15 +198,12 @@ def _unfit(path: str, left_out: dict[str, str]) -> bool:
             with suppress(OSError, EOFError, zlib.error), gzip.open(path) as unpacked:
                 head = unpacked.read(HEAD)
     except OSError as error:
-        why = error.strerror or "cannot be read"
-    if not why:
-        known = format_of(head)
-        why = known[0] if known else "empty" if not head else ""
-    if not why and b"\0" in head and not marked(head):
-        why = "no text"
-    if why:
-        left_out[path] = why
-    return bool(why)
+        return error.strerror or "cannot be read"
+    if known := format_of(head):
+        return known[0]
+    if b"\0" in head and not marked(head):
+        return "no text"
+    return "" if head else "empty"
 
 
 def _name(asked: Sequence[str], files: Sequence[str]) -> str:
