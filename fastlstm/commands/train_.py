@@ -101,8 +101,8 @@ def _new_run(
         if options.minutes is not None:
             click.echo(f"measuring how much can be done in {options.minutes:g} minutes …")
         beginning = None if start is None else begin(model, read, options, start)
-        if beginning is not None:
-            click.echo(beginning.describe())
+        if beginning is not None and start is not None:
+            click.echo(beginning.describe(start))
         session = Session(read, options, beginning, ranks=ranks)
         for note in read.notes[told:]:
             click.echo(note)

@@ -37,11 +37,9 @@ class Start(NamedTuple):
     notes: tuple[str, ...] = ()
     kind: str = ""
 
-    def describe(self) -> str:
-        """Where it comes from, and what the data have brought, in a line."""
-        return (
-            f"from {self.where}, a model of {self.kind}: {', '.join(self.notes) or 'it knows all there is'}"
-        )
+    def describe(self, called: str) -> str:
+        """What the data have brought to the model, `called` so, in a line."""
+        return f"from {called}, a model of {self.kind}: {', '.join(self.notes) or 'it knows all there is'}"
 
 
 def read_model(path: str, ranks: Ranks) -> model_file.Model:
