@@ -144,7 +144,7 @@ def test_fit_takes_over_what_the_model_is(models):
     lm.fit(some_names(), steps=1, dtype="float64")
     assert lm.network.parameters.flat.dtype == np.float64
     network = lm.network
-    lm.fit(some_names(), steps=1)
+    lm.fit(some_names(), steps=1, hidden=None, dropout=None, kind=None)
     assert lm.network is network
     for changes, says in (
         ({"hidden": 16}, "hidden is 8 in this model and cannot become 16: leave it out"),

@@ -54,14 +54,16 @@ def keywords(model: Any, given: Mapping[str, Any], where: str) -> dict[str, Any]
 
     Raises FastLSTMError, calling the model `where`, for one that contradicts it.
     """
-    own = model.network.architecture.as_dict()
-    own = {"kind": model.kind} | {name: own[name] for name in (*SIZES, *FREE)}
-    for name in ("kind", *SIZES):
+    sizes = model.network.architecture.as_dict()
+    own = {"kind": model.kind, "lowercase": model.preprocessing.get("lowercase")}
+    own |= {name: sizes[name] for name in (*SIZES, *FREE)}
+    given = {name: value for name, value in given.items() if value is not None or name not in own}
+    if given.get("kind", model.kind) != model.kind:
+        raise FastLSTMError(
+            f"{where} is a model of {model.kind} and cannot go on with {given['kind']}: train a new one"
+        )
+    for name in SIZES:
         if given.get(name, own[name]) != own[name]:
-            if name == "kind":
-                raise FastLSTMError(
-                    f"{where} is a model of {model.kind} and cannot go on with {given[name]}: train a new one"
-                )
             raise FastLSTMError(
                 f"{name} is {own[name]} in {where} and cannot become {printable(given[name], 40)}: leave it out, or train "
                 "a new model"
@@ -70,11 +72,9 @@ def keywords(model: Any, given: Mapping[str, Any], where: str) -> dict[str, Any]
         raise FastLSTMError(
             f"characters limits a new model's vocabulary, and {where} has its own: leave it out"
         )
-    own["lowercase"] = model.preprocessing.get("lowercase")
     if given.get("given"):
         widths = {c.title.casefold(): f"{c.title}:{c.width:g}" for c in conditions_of(model) if c.width}
-        own["given"] = tuple(widths.get(each.casefold(), each) for each in given["given"])
-        return {**own, **given, "given": own["given"]}
+        given["given"] = tuple(widths.get(each.casefold(), each) for each in given["given"])
     return {**own, **given}
 
 
