@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The tests as an older CPU would run them: scripts/check_target.sh sse2|avx2 [arguments of pytest]
+# The tests as another CPU would run them: scripts/check_target.sh sse2|avx2|portable|avx512|amx [arguments of pytest]
+# The last three are ways to multiply in precision bf16: the second needs the CPU, and AMX is done in software.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,7 +9,9 @@ avx2=$sse2,+avx,+avx2,+bmi,+bmi2,+cmov,+cx16,+f16c,+fma,+lzcnt,+movbe,+popcnt,+s
 case ${1:-} in
     sse2) export NUMBA_CPU_NAME=x86-64 NUMBA_CPU_FEATURES=$sse2 ;;
     avx2) export NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES=$avx2 ;;
-    *) sed -n 2p "$0" >&2; exit 2 ;;
+    portable | avx512) export FASTLSTM_BF16=$1 ;;
+    amx) set -- "$1" -p software_amx "${@:2}" ; export PYTHONPATH=tests${PYTHONPATH:+:$PYTHONPATH} ;;
+    *) sed -n 2,3p "$0" >&2; exit 2 ;;
 esac
 shift
 # Beside what is compiled for this CPU, not in its place.

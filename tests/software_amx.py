@@ -15,6 +15,7 @@ from fastlstm.engine.simd.target import AMX, BF16, Target
 
 AMX_ALONE = ("blocks", "configure_blocks", "release_blocks")
 """What of the library uses its registers."""
+WITH_AMX = Target(BF16, 16, 32, AMX, blocks=True)
 ROW = "<16 x i32>"
 FLOATS = "<16 x float>"
 
@@ -220,9 +221,10 @@ def software(text: str) -> str:
     return "\n".join([re.sub(rf"@{calls}", r"@software.\1", line) for line in kept] + own)
 
 
-def target_with_amx(bits: int, *rest: Any) -> Target:
-    """The target of a CPU that has it."""
-    return Target(BF16, 16, 32, AMX, True) if bits == BF16 else _target_of(bits, *rest)
+def target_of(bits: int, triple: str, have: frozenset[str], forced: str = "") -> Target:
+    """The target of this CPU as if it had AMX, of others as it is."""
+    own = bits == BF16 and have == targets.features()[2]
+    return WITH_AMX if own else _target_of(bits, triple, have, forced)
 
 
 def put_in_place(patch: Any) -> None:
@@ -230,7 +232,7 @@ def put_in_place(patch: Any) -> None:
     written = library.written
     patch(library, "written", lambda t: software(written(t)) if t.product == AMX else written(t))
     patch(library, "permitted", lambda: True)
-    patch(targets, "target_of", target_with_amx)
+    patch(targets, "target_of", target_of)
 
 
 _target_of = targets.target_of

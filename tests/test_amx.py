@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from guards import Guards
 from rounded import rounded
-from software_amx import AMX_ALONE, put_in_place, target_with_amx
+from software_amx import AMX_ALONE, WITH_AMX, put_in_place
 from test_targets import AVX512_FEATURES, CPUS, assembly, check_tiles, loops
 
 from fastlstm.engine.simd import amx, library
@@ -107,7 +107,7 @@ def call() -> Any:
         patch.setattr(
             library, "routines", lambda t: {n: r for n, r in all_routines(t).items() if n in AMX_ALONE}
         )
-        engine = library.compiled(target_with_amx(BF16), None)
+        engine = library.compiled(WITH_AMX, None)
 
     def run(name: str, *arguments: np.ndarray | int) -> None:
         plain = [a if isinstance(a, int) else a.__array_interface__["data"][0] for a in arguments]
@@ -211,7 +211,7 @@ def test_a_row_does_not_depend_on_the_others(call: Any) -> None:
 def test_the_trial_sees_a_wrong_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles by another way, blocks in software: right, and with sums that forget an operand."""
     put_in_place(monkeypatch.setattr)
-    t = target_with_amx(BF16)
+    t = WITH_AMX
     monkeypatch.setattr("fastlstm.engine.simd.trial.sizes", lambda t: [])
     monkeypatch.setattr(
         library, "routines", lambda t: {n: r for n, r in all_routines(t).items() if n in AMX_ALONE}

@@ -7,6 +7,8 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -104,10 +106,15 @@ def test_rows_are_spread_over_panels_in_pairs(rows: int, columns: int) -> None:
 # Products
 
 
+@cache
+def compiled(way: str) -> Any:
+    """The library for one way to multiply."""
+    return library.compiled(target(BF16)._replace(product=way), None)
+
+
 def tiles_of(way: str) -> Any:
     """Call a tile of the library for one way to multiply, by its size."""
-    t = target(BF16)._replace(product=way)
-    engine = library.compiled(t, None)
+    engine = compiled(way)
 
     def call(size: tuple[int, int, bool], *arguments: np.ndarray | int) -> None:
         kinds = [ctypes.c_void_p if isinstance(a, np.ndarray) else ctypes.c_int64 for a in arguments]
@@ -142,8 +149,7 @@ def test_every_tile_of_pairs(way: str) -> None:
 
 
 def test_a_wrong_product_is_found_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    t = target(BF16)._replace(product=PORTABLE)
-    engine = library.compiled(t, None)
+    t, engine = target(BF16)._replace(product=PORTABLE), compiled(PORTABLE)
     assert sound(t, lambda name: engine.get_function_address(symbol(name, BF16)))
     other = {size_name(6, t.vectors, False): size_name(5, t.vectors, False)}
     assert not sound(t, lambda name: engine.get_function_address(symbol(other.get(name, name), BF16)))
@@ -235,15 +241,22 @@ def test_networks_equal_the_oracle_with_rounded_operands(
             assert error(gradient, exact.gradients[name]) <= 1.5 * expected + 1e-6, name
 
 
-@pytest.mark.skipif(target(BF16).product == PORTABLE, reason="this process multiplies so")
-def test_networks_pass_when_the_portable_product_is_asked_for() -> None:
-    """With the same kernels: they know nothing of how pairs are multiplied."""
-    chosen = f"{__file__}::{test_networks_equal_the_oracle_with_rounded_operands.__name__}"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen],
-        env=os.environ | {"FASTLSTM_BF16": PORTABLE}, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:]
+@pytest.fixture(scope="module", autouse=True)
+def portable(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The networks' test with the portable product, running beside the other tests of this module if it is asked for."""
+    process = None
+    if any(
+        test_networks_pass_with_the_portable_product.__name__ in item.name for item in request.session.items
+    ):
+        chosen = f"{__file__}::{test_networks_equal_the_oracle_with_rounded_operands.__name__}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", chosen], text=True,
+            env=os.environ | {"FASTLSTM_BF16": PORTABLE}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    yield process
+    if process:
+        process.kill()
+        process.communicate()
 
 
 def test_any_number_of_threads_gives_the_same_bytes() -> None:
@@ -329,3 +342,13 @@ def test_a_run_records_its_precision_and_goes_on_in_another(tmp_path: Any) -> No
     assert stored.changed({"precision": "float32"}).precision == "float32"
     assert Options().resolve("names", 100).precision == "float32"
     assert "--precision bf16" in stored.command(None, 100, 5)
+
+
+# The last test: the others had time to run beside what it waits for.
+
+
+@pytest.mark.skipif(target(BF16).product == PORTABLE, reason="this process multiplies so")
+def test_networks_pass_with_the_portable_product(portable: Any) -> None:
+    """With the same kernels: they know nothing of how pairs are multiplied."""
+    text, _ = portable.communicate(timeout=600)
+    assert portable.returncode == 0, text[-3000:]

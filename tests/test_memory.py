@@ -24,11 +24,12 @@ from fastlstm.engine.memory import LINE, aligned
 from fastlstm.generation import stream
 from fastlstm.network import optim
 from fastlstm.network.architecture import Architecture
-from fastlstm.network.lstm import addresses, lstm_forward, pack
+from fastlstm.network.lstm import addresses, lstm_forward
 from fastlstm.network.model import Network
 from fastlstm.network.optim import Optimizer, OptimizerConfig
 
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
+PRECISIONS = pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
 ZONE = 4096
 
 
@@ -74,10 +75,15 @@ NETWORKS = {
 BATCHES = [(3, 2, False), (6, 13, True), (1, 1, False), (4, 5, True), (2, 30, False), (5, 1, True)]
 
 
-def train(architecture: Architecture) -> tuple[Network, list[Any]]:
+def weights_of(precision: str) -> str:
+    """Their dtype."""
+    return "float32" if precision == "bf16" else precision
+
+
+def train(architecture: Architecture, precision: str) -> tuple[Network, list[Any]]:
     """Steps on batches of several sizes, and everything that comes of them."""
     rng = np.random.default_rng(0)
-    network = randomize(Network(architecture, threads=2), rng)
+    network = randomize(Network(architecture, threads=2, precision=precision), rng)
     config = OptimizerConfig("adamw", weight_decay=0.1, clip_norm=0.5, clip_value=0.2)
     optimizer = Optimizer(network.parameters, config)
     results: list[Any] = []
@@ -95,16 +101,16 @@ def train(architecture: Architecture) -> tuple[Network, list[Any]]:
     ]
 
 
-@DTYPES
+@PRECISIONS
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_stays_within_its_arrays(name: str, dtype: str, zones: Zones) -> None:
-    architecture = Architecture(**NETWORKS[name].as_dict() | {"dtype": dtype})
-    network, results = train(architecture)
+def test_a_network_stays_within_its_arrays(name: str, precision: str, zones: Zones) -> None:
+    architecture = Architecture(**NETWORKS[name].as_dict() | {"dtype": weights_of(precision)})
+    network, results = train(architecture, precision)
     zones.check()
     with pytest.MonkeyPatch.context() as patch:
         for module in (arena, optim, parameters):
             patch.setattr(module, "aligned", aligned)
-        _, expected = train(architecture)
+        _, expected = train(architecture, precision)
     for one, other in zip(results, expected, strict=True):
         assert np.isfinite(one).all()
         assert np.array_equal(one, other)
@@ -133,7 +139,7 @@ def check_padding(network: Network) -> None:
     assert ("shares" in seen) == (a.hidden >= SPLIT)
 
 
-@DTYPES
+@PRECISIONS
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize(
@@ -149,8 +155,9 @@ def check_padding(network: Network) -> None:
     ],
 )
 def test_the_array_api_stays_within_the_callers_arrays(
-    T: int, B: int, I: int, H: int, ids: bool, packed: bool, dtype: str, zones: Zones
+    T: int, B: int, I: int, H: int, ids: bool, packed: bool, precision: str, zones: Zones
 ) -> None:
+    dtype, paired = weights_of(precision), precision == "bf16"
     rng = np.random.default_rng(0)
     guards = Guards()
 
@@ -170,8 +177,8 @@ def test_the_array_api_stays_within_the_callers_arrays(
     plan = sequence.sorted_plan(T, B, lengths)
     inputs = (x, w_h, w_x, b, b_x, h0, c0, dout, dh_n, dc_n)
     given = [array.copy() for array in inputs]
-    frozen = pack(np.hstack([w_h, w_x]), b) if packed else weights
-    kind = sequence.Kind(np.dtype(dtype), H, I, ids)
+    frozen = sequence.Frozen(np.hstack([w_h, w_x]), b, paired) if packed else weights
+    kind = sequence.Kind(np.dtype(dtype), H, I, ids, paired)
     real = (np.arange(T)[:, None] < lengths)[..., None]
     for reverse in (False, True):
         finals, results = [(place(B, H), place(B, H)) for _ in range(2)], []

@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from networks import Sample, close, expect, mask, randomize
 
+from fastlstm.engine.simd.target import AMX, BF16, target
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import Architecture, State
 from fastlstm.network.model import Network
@@ -392,11 +393,15 @@ def test_a_sequence_may_be_cut_anywhere() -> None:
     assert np.array_equal(network.initial_state(2).h[:, 1], network.parameters["h0"])
 
 
-@DTYPES
-def test_a_row_does_not_see_the_others(dtype: str) -> None:
+@pytest.mark.parametrize("precision", ["float32", "float64", "bf16"])
+def test_a_row_does_not_see_the_others(precision: str) -> None:
     """Bit by bit: alone, in a batch, or with other lengths beside it."""
-    rng = np.random.default_rng(0)
-    network = randomize(Network(Architecture(6, 21, 4, 2, dtype=dtype)), rng)
+    if precision == "bf16" and target(BF16).product == AMX:
+        pytest.skip("few rows are multiplied otherwise than many, and summed in another order")
+    dtype, rng = "float64" if precision == "float64" else "float32", np.random.default_rng(0)
+    # Few positions have their embeddings gathered, and in bf16 rounded; one-hot inputs never are.
+    embedding = 0 if precision == "bf16" else 4
+    network = randomize(Network(Architecture(6, 21, embedding, 2, dtype=dtype), precision=precision), rng)
     sample = Sample(rng, 7, 15, 6, True)
     assert sample.lengths is not None
     logits, state = network.forward(sample.ids, sample.lengths)
@@ -558,9 +563,13 @@ def test_another_networks_optimizer_is_refused() -> None:
         network.step(IDS, IDS, Optimizer(other.parameters), 0.1)
 
 
-def test_a_frozen_network_packs_once_and_is_not_trained() -> None:
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_frozen_network_packs_once_and_is_not_trained(precision: str) -> None:
     rng = np.random.default_rng(0)
-    network = randomize(Network(Architecture(9, 20, 5, 2)), rng)
+    embedding = (
+        0 if precision == "bf16" else 5
+    )  # those of few positions are rounded, unless the network is frozen
+    network = randomize(Network(Architecture(9, 20, embedding, 2), precision=precision), rng)
     small, large = Sample(rng, 4, 3, 9, True), Sample(rng, 7, 30, 9, False)
 
     def passes() -> list[np.ndarray]:

@@ -84,22 +84,32 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
 
 SHAPES = {
     # Ragged groups of rows, every phase of the program, an optimiser with everything on.
-    "rows": (Architecture(40, 37, 19, 2, 0.3, 0.2, learned_state=True), 9, 31, True),
+    "rows": (Architecture(40, 37, 19, 2, 0.3, 0.2, learned_state=True), 9, 31, True, "float32"),
+    "rows in bf16": (Architecture(40, 37, 19, 2, 0.3, 0.2, learned_state=True), 9, 31, True, "bf16"),
     # Few rows and many units: the units are dealt.
-    "units": (Architecture(9, 256, 0, 1), 3, 2, False),
-    "units of one row": (Architecture(9, 261, 0, 1, learned_state=True), 4, 1, False),
-    "tied": (Architecture(70, 24, 24, 1, tied=True), 5, 20, True),
-    "float64": (Architecture(40, 70, 19, 1, dtype="float64"), 4, 20, False),
+    "units": (Architecture(9, 256, 0, 1), 3, 2, False, "float32"),
+    "units in bf16": (Architecture(9, 256, 0, 1), 3, 5, False, "bf16"),
+    "units of one row": (Architecture(9, 261, 0, 1, learned_state=True), 4, 1, False, "float32"),
+    "units of one row in bf16": (Architecture(9, 261, 0, 1, learned_state=True), 4, 1, False, "bf16"),
+    "tied": (Architecture(70, 24, 24, 1, tied=True), 5, 20, True, "float32"),
+    "float64": (Architecture(40, 70, 19, 1, dtype="float64"), 4, 20, False, "float64"),
 }
 CONFIG = OptimizerConfig("adamw", weight_decay=0.01, clip_value=0.1, clip_norm=0.5)
 
 
 def trained(
-    architecture: Architecture, T: int, B: int, ragged: bool, threads: int, steps: int, seed: int = 0
+    architecture: Architecture,
+    T: int,
+    B: int,
+    ragged: bool,
+    precision: str,
+    threads: int,
+    steps: int,
+    seed: int = 0,
 ) -> np.ndarray:
     """Every number that training leaves: parameters, moments, losses, norms and states."""
     rng = np.random.default_rng(seed)
-    network = randomize(Network(architecture, threads=threads), rng)
+    network = randomize(Network(architecture, threads=threads, precision=precision), rng)
     optimizer = Optimizer(network.parameters, CONFIG)
     numbers = []
     for step in range(steps):
@@ -373,7 +383,7 @@ def test_a_second_interruption_still_waits_for_the_helpers(pool: workers.Pool) -
 
 
 def test_training_goes_on_after_interruptions_at_any_moment(pool: workers.Pool) -> None:
-    architecture, T, B, ragged = SHAPES["rows"]
+    architecture, T, B, ragged, _ = SHAPES["rows"]
     network = randomize(Network(architecture, threads=3), np.random.default_rng(0))
     optimizer, sample = (
         Optimizer(network.parameters, CONFIG),
