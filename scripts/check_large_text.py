@@ -44,10 +44,12 @@ print(f"open {opened:.1f} s, first step {first:.1f} s, loss {record.smoothed:.3f
 
 
 def write_text(path: Path, size: int) -> None:
-    """Made-up words by Zipf's law, in lines, with a few characters beyond ASCII."""
+    """Made-up words in lines, words and letters by Zipf's law, with a few characters beyond ASCII."""
     rng = np.random.default_rng(0)
     letters = np.array(list("etaoinshrdlcumwfgypbvkjxqzäéß"))
-    words = ["".join(rng.choice(letters, rng.integers(2, 9))) for _ in range(5000)]
+    frequent = 1 / np.arange(1, 1 + len(letters))
+    frequent /= frequent.sum()
+    words = ["".join(rng.choice(letters, rng.integers(2, 9), p=frequent)) for _ in range(5000)]
     block = " ".join(words[i % 5000] for i in rng.zipf(1.2, 3_000_000) % 100_000)
     data = block.replace(" e", "\n").encode()
     with open(path, "wb") as file:
