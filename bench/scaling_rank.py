@@ -50,7 +50,8 @@ class Job:
         whole = self.shape.B * (part.of if weak else 1)
         dealt = part.streams(whole)
         rows = np.arange(dealt.start, dealt.stop)
-        share = Share(rows, np.arange(self.shape.T + 1) * whole)
+        start = np.arange(self.shape.T + 1) * whole
+        share = Share(rows, start, int(start[-1]))
         ids, targets = (np.ascontiguousarray(a[:, rows % self.shape.B]) for a in (self.ids, self.targets))
         exchange = self.ranks.exchange
         return lambda: network.step(
