@@ -97,6 +97,8 @@ def hosts(count: int, gbit: float) -> Iterator[list[str]]:
             ip("netns", "add", space)
             undo.callback(ip, "netns", "del", space)
             ip("link", "add", "eth0", "netns", space, "type", "veth", "peer", "name", space)
+            # A namespace takes its end with it only some time later.
+            undo.callback(ip, "link", "del", space)
             ip("link", "set", space, "master", BRIDGE, "up")
             ip("-n", space, "addr", "add", f"10.77.0.{number}/24", "dev", "eth0")
             ip("-n", space, "link", "set", "eth0", "up")
