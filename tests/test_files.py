@@ -15,6 +15,7 @@ from small_runs import some_text
 
 import fastlstm as fl
 from fastlstm.commands.cli import main
+from fastlstm.data import encoded, texts
 from fastlstm.data.batching import Part
 from fastlstm.data.paths import find
 from fastlstm.data.streams import TextStreams
@@ -146,6 +147,13 @@ def test_a_column_that_one_file_lacks_is_named_with_the_file():
     assert list(fl.read_names(["a.csv", "c.txt"])) == ["anna", "bo", "cy"]
 
 
+def test_without_titles_it_is_the_same_place():
+    write({"a.csv": "f,Anna,x1\nf,Eva,x2\nm,Bo,x3\n", "b.csv": "Cy,m,x1\nDi,f,x2\nEd,m,x3\n"})
+    assert list(fl.read_names(["a.csv", "b.csv"], header=False)) == ["anna", "eva", "bo", "m", "f", "m"]
+    write({"a.csv": "Sex,Name\nf,Anna\nm,Bo\n", "b.csv": "m,Cy\nf,Di\nm,Ed\n"})  # as `split` leaves them
+    assert list(fl.read_names(["a.csv", "b.csv"])) == ["anna", "bo", "cy", "di", "ed"]
+
+
 def test_several_columns_are_joined_by_a_blank():
     write(
         {
@@ -259,6 +267,21 @@ def test_texts_follow_one_another_with_a_newline_between():
     assert one.digest() != text.digest()
 
 
+def test_texts_larger_than_memory_are_kept_with_where_they_begin(monkeypatch):
+    write({f"t/{number}.txt": some_text(9 + number) for number in range(3)})
+    inside = fl.read_text("t")
+    monkeypatch.setattr(encoded, "IN_MEMORY", 10)
+    first = fl.read_text("t", keep="ids")
+    with monkeypatch.context() as patch:
+        patch.setattr(texts, "encode", None)
+        again = fl.read_text(["t/2.txt", "t/1.txt", "t/0.txt"], keep="ids")
+    for text in (first, again):
+        assert (text.digest(), text.begins.tolist()) == (inside.digest(), inside.begins.tolist())
+    assert again.notes == inside.notes
+    write({"t/1.txt": "another"})
+    assert fl.read_text("t", keep="ids").digest() != inside.digest()
+
+
 @pytest.mark.parametrize("of", [1, 3])
 @pytest.mark.parametrize("begins", [[], [7], [10, 11, 12], [20, 40, 60], [1, 39, 41, 79], [85]])
 def test_windows_end_where_files_do(begins, of):
@@ -298,10 +321,10 @@ def test_a_text_of_files_is_evaluated_as_each_by_itself(monkeypatch):
     a = Architecture(vocabulary.size, 6, 4, 2, learned_state=True, dtype="float64")
     network = randomize(Network(a), np.random.default_rng(2))
     loss = count = 0.0
-    encoded = [vocabulary.encode(("\n" if number else "") + part) for number, part in enumerate(files)]
-    for number, ids in enumerate(encoded):
-        after_it = vocabulary.encode("\n") if number + 1 < len(encoded) else ids[-1:]
-        inputs = ids if number + 1 < len(encoded) else ids[:-1]
+    ids_of = [vocabulary.encode(("\n" if number else "") + part) for number, part in enumerate(files)]
+    for number, ids in enumerate(ids_of):
+        after_it = vocabulary.encode("\n") if number + 1 < len(ids_of) else ids[-1:]
+        inputs = ids if number + 1 < len(ids_of) else ids[:-1]
         targets = np.append(ids[1:], after_it)[: len(inputs)]
         found, _ = network.evaluate(inputs[:, None], targets[:, None])
         loss, count = loss + found.loss * found.count, count + found.count

@@ -77,7 +77,7 @@ def read_lines(
 
 
 class _How:
-    """How rows are read; the columns that were found in the first file are those of all."""
+    """How rows are read, and what of them is; the columns that were found in the first file are those of all."""
 
     def __init__(
         self,
@@ -94,8 +94,10 @@ class _How:
         self.wanted = [column] if isinstance(column, str | int) else list(column or ())
         self.header, self.encoding, self.limit = header, encoding, limit
         self.weight, self.delimiter, self.given = weight, delimiter, list(given)
+        self.rows, self.weights = array("i"), array("d")
         self.gathered: list[Column] = []
-        self.first: tuple[str, str] | None = None  # the title that was chosen, and in which file
+        # Of the file that decides: the column, its title, how many there are, and the file.
+        self.first: tuple[int, str | None, int, str] | None = None
         self.titles = columns.known(weight, *self.wanted, *self.given)
 
     def open(self, file: str, kind: str) -> Rows:
@@ -112,17 +114,49 @@ class _How:
         verbatim = plain and kind == "lines"
         return Table(source, self.delimiter, self.header, plain, self.titles, verbatim)
 
+    def take(self, table: Rows, index: Index, most: int | None) -> None:
+        """Take a table's rows, at most so many, behind those there are."""
+        places, giving = self.places(table), self.conditions(table)
+        weighing = None if self.weight is None else columns.find(table, self.weight, "weight")
+        index.begin(self.quotes(table, places, index))
+        used = {*places, *(giver for giver, _ in giving), *(() if weighing is None else (weighing,))}
+        place, several = places[0], len(places) > 1
+        rows, weights, weigh = self.rows, self.weights, lru_cache(1 << 16)(columns.weight_of)
+        with table.located():
+            for row in islice(table.rows(used), most):
+                cell = row[place] if row else ""
+                if several and row:
+                    cell = " ".join(filter(None, (row[each].strip() for each in places)))
+                rows.append(index[cell])
+                if weighing is not None:
+                    weights.append(weigh(row[weighing]) if row else 0)
+                for giver, gathered in giving:
+                    gathered.add(row[giver] if row else "")
+
+    def quotes(self, table: Rows, places: list[int], index: Index) -> str | None:
+        """The quotes around every one of a table's names, with a note."""
+        if index.kind != "names" or len(places) > 1:
+            return None
+        quotes = quotes_around([row[places[0]] for row in table.head if places[0] < len(row)])
+        if quotes:
+            table.notes.append(f"every name stands in quotes ({quotes[0]}…{quotes[-1]}), which are taken off")
+        return quotes
+
     def places(self, table: Rows) -> list[int]:
         """Where in a table the names are."""
         if self.wanted:
             return [columns.find(table, title, "column") for title in self.wanted]
-        if self.first and table.titles is not None:
-            title, file = self.first
-            return [columns.find(table, title, "column", f", which {file} has")]
+        if self.first is not None:
+            place, title, width, file = self.first
+            if title is not None and table.titles is not None:
+                return [columns.find(table, title, "column", f", which {file} has")]
+            if table.width == width and not (title is None and table.titles):
+                return [place]
         place = columns.choose(table)
-        if table.titles is not None:
-            self.first = table.titles[place], table.source.name
-            self.titles = {*self.titles, *columns.known(self.first[0])}
+        title = None if table.titles is None else table.titles[place]
+        if self.first is None or title is not None:
+            self.first = place, title, table.width, table.source.name
+            self.titles = {*self.titles, *columns.known(title)}
         return [place]
 
     def conditions(self, table: Rows) -> list[tuple[int, Column]]:
@@ -134,8 +168,7 @@ class _How:
 
 def _read(kind: type[Kind], path: Paths, how: _How, lowercase: bool, least: int, longest: int) -> Kind:
     found = find(path, kind.kind)
-    index, rows, weights = Index(kind.kind, lowercase, longest), array("i"), array("d")
-    weigh = lru_cache(1 << 16)(columns.weight_of)  # the same few numbers come again and again
+    index, rows = Index(kind.kind, lowercase, longest), how.rows
     notes: list[tuple[str, str]] = []
     counts: list[int] = []
     for file in found.files:
@@ -144,34 +177,15 @@ def _read(kind: type[Kind], path: Paths, how: _How, lowercase: bool, least: int,
         if left == 0:
             break
         table = how.open(file, kind.kind)
-        places, giving = how.places(table), how.conditions(table)
-        weighing = None if how.weight is None else columns.find(table, how.weight, "weight")
-        place, others = places[0], places[1:]
-        quotes = None
-        if kind.kind == "names" and not others:
-            quotes = quotes_around([row[place] for row in table.head if place < len(row)])
-        if quotes:
-            table.notes.append(f"every name stands in quotes ({quotes[0]}…{quotes[-1]}), which are taken off")
-        index.begin(quotes)
-        used = {*places, *(giver for giver, _ in giving), *(() if weighing is None else (weighing,))}
-        with table.located():
-            for row in islice(table.rows(used), left):
-                cell = row[place] if row else ""
-                if others and row:
-                    cell = " ".join(filter(None, (row[each].strip() for each in places)))
-                rows.append(index[cell])
-                if weighing is not None:
-                    weights.append(weigh(row[weighing]) if row else 0)
-                for giver, gathered in giving:
-                    gathered.add(row[giver] if row else "")
+        how.take(table, index, left)
         counts.append(len(rows) - begin)
         notes += [(note, table.source.name) for note in table.notes]
     said = found._replace(files=found.files[: len(counts)]).notes(counts, "row")
     if unread := found.files[len(counts) :]:
         said.append(f"the limit leaves out {counted(len(unread), 'further file')}")
     said += _merged(notes, len(counts))
-    weighted = None if how.weight is None else weights
-    names = kind.of(index.names, rows, weighted, found.name, said, lowercase, index.lowered)
+    weights = None if how.weight is None else how.weights
+    names = kind.of(index.names, rows, weights, found.name, said, lowercase, index.lowered)
     names.files = found.files[: len(counts)]
     names.given = finish(how.gathered, np.asarray(rows) >= 0, names.weights, names.notes)
     if len(names.distinct) < least:

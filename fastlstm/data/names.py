@@ -33,7 +33,7 @@ class Index(dict[str, int]):
         super().__init__()
         self.names: dict[str, int] = {}
         self.lowered = False
-        self._kind, self._lowercase, self._longest = kind, lowercase, longest
+        self.kind, self._lowercase, self._longest = kind, lowercase, longest
         self._quotes: str | None = None
 
     def begin(self, quotes: str | None) -> None:
@@ -43,9 +43,9 @@ class Index(dict[str, int]):
 
     def __missing__(self, raw: str) -> int:
         cell = (unquoted(raw, self._quotes) if self._quotes else raw).strip()
-        if self._kind == "lines" and "\r" in cell:
+        if self.kind == "lines" and "\r" in cell:
             cell = cell.replace("\r\n", "\n").replace("\r", "\n")
-        name, thing = preprocess(cell, self._lowercase), self._kind.removesuffix("s")
+        name, thing = preprocess(cell, self._lowercase), self.kind.removesuffix("s")
         if len(name) > self._longest:
             raise ValueError(
                 f"a {thing} of {len(name):,} characters ({quoted(name, 20)}), and {self._longest:,} are the most; "
@@ -53,7 +53,7 @@ class Index(dict[str, int]):
             )
         if "\0" in name:
             raise ValueError(f"a NUL inside the {thing} {quoted(name)}, take it out")
-        if self._kind == "names" and ("\n" in name or "\r" in name):
+        if self.kind == "names" and ("\n" in name or "\r" in name):
             raise ValueError(
                 f"a line break inside the name {quoted(name)}, take it out, or read lines, which keep it (--as lines)"
             )
