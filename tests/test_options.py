@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastlstm as fl
+from fastlstm.engine.simd import target
 from fastlstm.errors import FastLSTMError
 from fastlstm.training.keywords import OF_FILES, Keywords
 from fastlstm.training.options import Options, flag
@@ -67,7 +68,10 @@ def test_defaults_depend_on_the_kind_and_what_is_given_stays():
 
 def test_little_data_is_gone_through_more_often_in_fewer_streams():
     few = Options().resolve("names", 100)
-    assert few.epochs * 100 / few.batch_size >= 900
+    assert few.epochs * 100 / few.batch_size >= 140
+    assert few.hidden < Options().resolve("names", 1000).hidden
+    assert few.dropout > Options().resolve("names", 10**5).dropout
+    assert Options(dropout=0.1).resolve("names", 100).dropout == 0.1
     short = Options().resolve("text", 2000)
     assert short.batch_size * 200 < 2000
 
@@ -77,6 +81,21 @@ def test_more_minutes_choose_a_larger_model_unless_told():
         Options(minutes=20).resolve("text", 10**6).hidden > Options(minutes=1).resolve("text", 10**6).hidden
     )
     assert Options(minutes=20, hidden=64).resolve("text", 10**6).hidden == 64
+
+
+@pytest.mark.parametrize(
+    ("product", "hidden", "precision"), [("avx512", 384, "bf16"), ("portable", 256, "float32")]
+)
+def test_bf16_is_chosen_where_the_cpu_has_it_and_there_is_time(monkeypatch, product, hidden, precision):
+    monkeypatch.setattr(target, "target", lambda bits: target.Target(bits, 16, 32, product))
+    few_minutes = Options(minutes=3).resolve("text", 10**6)
+    assert (few_minutes.hidden, few_minutes.precision) == (hidden, precision)
+    assert Options(minutes=3, precision="float32").resolve("text", 10**6).precision == "float32"
+    assert Options(minutes=3, dtype="float64").resolve("text", 10**6).precision == "float64"
+    assert Options(minutes=20).resolve("text", 10**6).precision == "float32"
+    assert Options(minutes=20).resolve("text", 10**7).precision == precision
+    assert Options(minutes=1).resolve("text", 10**6).precision == "float32"
+    assert Options().resolve("text", 10**6).precision == "float32"
 
 
 def test_a_resumed_run_may_change_some_options_and_names_the_others():

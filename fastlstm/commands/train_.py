@@ -10,7 +10,7 @@ import click
 
 from fastlstm.commands.fields import SECTIONS, SectionedCommand, with_fields
 from fastlstm.errors import FastLSTMError, counted, typed
-from fastlstm.training.options import Options
+from fastlstm.training.options import Options, flag
 
 BROKEN_PIPE = 13  # SIGPIPE, which not every system has
 
@@ -79,6 +79,7 @@ def _new_run(
     from fastlstm.data.opening import KINDS
     from fastlstm.data.paths import one_or_all
     from fastlstm.training.attendance import Attendance
+    from fastlstm.training.defaults import chosen_for
     from fastlstm.training.folders import claimed, ids_file
     from fastlstm.training.runs import Run
     from fastlstm.training.session import Session
@@ -98,6 +99,9 @@ def _new_run(
         told = len(read.notes)
         for note in read.notes:
             click.echo(note)
+        if chosen := chosen_for(read.kind, len(read), options.as_dict()):
+            words = " ".join(f"{flag(name)} {value}" for name, value in chosen.items())
+            click.echo(f"chosen for so much {'time and data' if options.minutes else 'data'}: {words}")
         if options.minutes is not None:
             click.echo(f"measuring how much can be done in {options.minutes:g} minutes …")
         beginning = None if start is None else begin(model, read, options, start)
@@ -144,7 +148,10 @@ def _follow(run: Any) -> None:
         )
         raise SystemExit(128 + (signals.received or signal.SIGINT))
     if position.stopped:
-        click.echo(f"stopped early: {counted(position.worse, 'validation')} without a better one")
+        click.echo(
+            f"stopped at step {position.step:,} of {session.total:,}: {counted(position.worse, 'validation')} without a "
+            "better one; --patience 0 trains to the end"
+        )
     if position.best is not None:
         click.echo(f"best at step {position.best_step:,}, on what was held out: {sentence(position.best)}")
     if run.curves:

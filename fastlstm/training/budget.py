@@ -16,6 +16,7 @@ TRIAL = 0.025  # of the time given is spent on timing
 LONGEST_TRIAL = 5.0  # seconds
 MARGIN = 0.98  # of what is left is planned for
 SCRAP = 0.02  # of all steps
+PATIENCE, LEAST_PATIENCE = 0.25, 5  # validations without a better one: a share of all, and the fewest
 
 
 def total_steps(feed: Feed, options: Options, ranks: Ranks = ALONE) -> int:
@@ -25,6 +26,13 @@ def total_steps(feed: Feed, options: Options, ranks: Ranks = ALONE) -> int:
         or (options.epochs or 0) * feed.steps_per_epoch
         or _steps_within(feed, options, options.minutes or 0.0, ranks)
     )
+
+
+def patience(feed: Feed, options: Options, total: int) -> int:
+    """After how many validations without a better one a run of so many steps stops; 0: never."""
+    if options.patience is not None:
+        return options.patience
+    return max(LEAST_PATIENCE, round(PATIENCE * total / (options.validate_every or feed.steps_per_epoch)))
 
 
 def dropout_key(options: Options, step: int) -> int | None:

@@ -20,13 +20,32 @@ BY_KIND: dict[str, dict[str, Any]] = {
         "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1,
     },
 }  # fmt: skip
-# And what it becomes where --minutes gives at least so much time.
-BY_MINUTES: dict[str, list[tuple[float, dict[str, Any]]]] = {
+# And what it becomes where --minutes gives at least so much time for at least so many characters; a row with bf16 holds where
+# the CPU multiplies in bfloat16. Each row goes on from those before it.
+BY_MINUTES: dict[str, list[tuple[float, int, dict[str, Any]]]] = {
     "names": [],
     "lines": [],
-    "text": [(8.0, {"hidden": 512, "dropout": 0.3})],
+    "text": [
+        (3.0, 500_000, {"hidden": 384, "dropout": 0.25, "precision": "bf16"}),
+        (8.0, 0, {"hidden": 512, "dropout": 0.3, "precision": None}),
+        (8.0, 4_000_000, {"precision": "bf16"}),
+    ],
 }
-LEAST_STEPS = 1000  # little data is gone through more often, until there are so many updates
+# And below so many of them: what overfits needs fewer updates of smaller batches, and more noise.
+BY_SIZE: dict[str, list[tuple[int, dict[str, Any]]]] = {
+    "names": [
+        (8000, {"batch_size": 64}),
+        (2000, {"batch_size": 32, "dropout": 0.5, "weight_decay": 0.1}),
+        (500, {"hidden": 128}),
+    ],
+    "lines": [],
+    "text": [(100_000, {"dropout": 0.5})],
+}
+LEAST_STEPS = {
+    "names": 150,
+    "lines": 1000,
+    "text": 1000,
+}  # little data is gone through more often, until there are so many
 LEAST_STREAM = 256  # a short text has fewer streams, each at least so long
 LINES, FEWEST, MOST = (
     3000,
@@ -39,6 +58,26 @@ WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2
 LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 
 
+def chosen_for(kind: str, size: int, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the time there is and the size of the data change of a kind's defaults, where `given` has None."""
+    minutes, chosen = given["minutes"] or 0.0, {}
+    for least, characters, changes in BY_MINUTES[kind]:
+        coarse = changes.get("precision") == "bf16"
+        if minutes >= least and size >= characters and not (coarse and not _multiplies_bf16(given["dtype"])):
+            chosen |= changes
+    for most, changes in BY_SIZE[kind]:
+        if size < most:
+            chosen |= changes
+    return {name: value for name, value in chosen.items() if value is not None and given[name] is None}
+
+
+def _multiplies_bf16(dtype: str) -> bool:
+    """Whether bf16 is faster than this dtype here."""
+    from fastlstm.engine.simd.target import BF16, PORTABLE, target  # not for --help: it brings Numba
+
+    return dtype == "float32" and target(BF16).product != PORTABLE
+
+
 def defaults_for(
     kind: str, size: int, typical: float, given: Mapping[str, Any], further: bool = False
 ) -> dict[str, Any]:
@@ -46,10 +85,7 @@ def defaults_for(
 
     `typical` is how many characters a line has, `further` whether a trained model goes on.
     """
-    defaults = dict(BY_KIND[kind])
-    for least, changes in BY_MINUTES[kind]:
-        if given["minutes"] is not None and given["minutes"] >= least:
-            defaults |= changes
+    defaults = BY_KIND[kind] | {"precision": given["dtype"]} | chosen_for(kind, size, given)
     if kind == "lines":
         defaults["batch_size"] = min(max(round(LINES / max(typical, 1)), FEWEST), MOST)
     if kind == "text":
@@ -58,7 +94,7 @@ def defaults_for(
         del defaults["epochs"]
     else:
         step = (given["batch_size"] or defaults["batch_size"]) * (given["window"] if kind == "text" else 1)
-        defaults["epochs"] = max(defaults["epochs"], LEAST_STEPS * step // size)
+        defaults["epochs"] = max(defaults["epochs"], LEAST_STEPS[kind] * step // size)
     hidden = given["hidden"] or defaults["hidden"]
     defaults["lr"] *= min(1.0, WIDE / hidden)
     if given["optimizer"] == "sgd":
@@ -69,5 +105,4 @@ def defaults_for(
         defaults["weight_decay"] = 0.0
     if given["tied"]:
         defaults["embedding"] = hidden
-    defaults["precision"] = given["dtype"]
     return defaults

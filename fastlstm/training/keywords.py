@@ -57,7 +57,7 @@ class Keywords(TypedDict, total=False):
     clip_norm: float
     clip_value: float
     validate_every: int | None
-    patience: int
+    patience: int | None
     seed: int
     precision: str | None
     threads: int | None

@@ -171,8 +171,14 @@ class Options:
     validate_every: int | None = _option(
         None, "Training", int, "Steps between validations.  [an epoch]", low=1
     )
-    patience: int = _option(
-        0, "Training", int, "Stop after so many validations without a better one; 0: never.", low=0, late=True
+    patience: int | None = _option(
+        None,
+        "Training",
+        int,
+        "Stop after so many validations without a better one; 0: never.  [a quarter of the run's]",
+        low=0,
+        late=True,
+        before=0,
     )
     seed: int = _option(
         0, "Training", int, "Seed of weights, split, order and dropout.", low=0, high=2**64 - 1

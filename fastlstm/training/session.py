@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from fastlstm.data.texts import Text
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics
-from fastlstm.training.budget import dropout_key, total_steps
+from fastlstm.training.budget import dropout_key, patience, total_steps
 from fastlstm.training.building import make_network, make_optimizer, make_schedule
 from fastlstm.training.carrying import after, before
 from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out
@@ -99,6 +99,8 @@ class Session:
         self.ranks = ranks
         network = start and start.network
         self.start = start and start.where
+        if ranks.part.of > 1 and options.precision is None:
+            options = replace(options, precision=options.dtype)  # their CPUs may differ
         self.options = o = options.resolve(data.kind, len(data), data.typical, network is not None)
         assert o.batch_size
         self.feed = make_feed(
@@ -208,7 +210,7 @@ class Session:
             p.best_step, p.best, p.worse = p.step, scores, 0
         else:
             p.worse += 1
-            p.stopped = 0 < self.options.patience <= p.worse
+            p.stopped = 0 < patience(self.feed, self.options, self.total) <= p.worse
         p.steps, p.loss, p.correct, p.count, p.training_seconds = 0, 0.0, 0, 0, 0.0
         p.seconds += perf_counter() - started
         return record._replace(validation=scores, best=best, seconds=p.seconds)
