@@ -103,7 +103,15 @@ def require_installed(*packages: str) -> None:
 @pytest.mark.parametrize(
     ("peer", "packages", "measured"),
     [
-        ("torch", ("torch",), [(job, shape) for job in JOBS if job != "sample" for shape in (DENSE, RAGGED)]),
+        (
+            "torch",
+            ("torch",),
+            [(job, shape) for job in JOBS if job != "sample" for shape in (DENSE, RAGGED)]
+            + [
+                ("module", replace(DENSE, layers=2, directions=2, use=use))
+                for use in ("", "inference", "loop")
+            ],
+        ),
         ("jax", ("jax",), [("training", RAGGED), ("forward", DENSE)]),
         ("onnxruntime", ("onnx", "onnxruntime"), [("forward", DENSE), ("forward", RAGGED)]),
     ],

@@ -13,7 +13,7 @@ JOBS = {
     "training": "a training step: forward, loss, backward, Adam",
     "forward": "forward only: the logits of every position",
     "sample": "sampling: characters drawn",
-    "module": "forward + backward of the layer alone, called from PyTorch",
+    "module": "the layer in PyTorch, forward + backward unless it says otherwise",
 }
 
 

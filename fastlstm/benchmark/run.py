@@ -26,7 +26,7 @@ from fastlstm.benchmark.measure import (
     ratio,
 )
 from fastlstm.benchmark.peers import LOOP_SHAPES, OURS, Variant, choose, ours, truth, variants
-from fastlstm.benchmark.shapes import RATE, SAMPLING, SHAPES, Shape, Workload, make_workload
+from fastlstm.benchmark.shapes import RATE, SAMPLING, SHAPES, USES, Shape, Workload, make_workload
 from fastlstm.data.names import Names
 
 SAMPLER_STEPS = 300
@@ -59,7 +59,8 @@ class Settings:
             return list(SAMPLING.values())
         slow = ("charrnn-large",) if self.quick else ()
         asked = self.shapes or [name for name in SHAPES if name not in slow]
-        return [shape for name, shape in SHAPES.items() if name in asked]
+        uses = USES if job == "module" else ()
+        return [shape for shape in (*SHAPES.values(), *uses) if shape.name.split()[0] in asked]
 
 
 @dataclass

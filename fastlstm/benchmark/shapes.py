@@ -22,7 +22,10 @@ RATE = 1e-3
 
 @dataclass(frozen=True)
 class Shape:
-    """One size of model and batch; E = 0 is one-hot input."""
+    """One size of model and batch; E = 0 is one-hot input.
+
+    `use` says how `--module` runs the layer: forward and backward, in "inference" mode, or in a training "loop".
+    """
 
     name: str
     T: int
@@ -32,6 +35,9 @@ class Shape:
     V: int
     about: str
     ragged: bool = False
+    layers: int = 1
+    directions: int = 1
+    use: str = ""
 
     def flops(self, positions: float, training: bool) -> float:
         """Floating-point operations of one step over N real positions, counted alike for everybody.
@@ -60,6 +66,32 @@ SHAPES = {
         Shape("charrnn-large", 100, 64, 0, 512, 65, "a serious character model"),
     )
 }
+USES = (
+    replace(
+        SHAPES["charrnn"], name="charrnn stacked", layers=2, directions=2, about="two layers, both directions"
+    ),
+    replace(
+        SHAPES["names"], name="names inference", use="inference", about="forward alone, under inference_mode"
+    ),
+    *(
+        replace(
+            SHAPES[name],
+            name=f"{name} loop",
+            use="loop",
+            about="a training loop: embedding, LSTM, output layer, AdamW",
+        )
+        for name in ("notebook", "names-small", "names", "charrnn")
+    ),
+    replace(
+        SHAPES["charrnn"],
+        name="charrnn stacked loop",
+        layers=2,
+        directions=2,
+        use="loop",
+        about="the stack in a training loop",
+    ),
+)
+"""What `--module` measures beside the shapes."""
 SAMPLING = {
     shape.name: shape
     for shape in (

@@ -25,12 +25,18 @@ ALONE = 0.05
 def group_bounds(rows: int) -> np.ndarray:
     """The first row of each group and the end, int32.
 
-    Whole groups, an even number of them for an even number of workers; what remains is halved where it is enough.
+    Whole groups, an even number of them for an even number of workers; what remains is halved where it is enough, and
+    else goes to every other group, and then to those between.
     """
     whole = rows // GROUP // 2 * 2
     rest = rows - whole * GROUP
-    sizes = [GROUP] * whole + ([rest] if rest <= FEW else [rest - rest // 2, rest // 2])
-    bounds = np.concatenate([[0], np.cumsum([size for size in sizes if size])]).astype(np.int32)
+    if rest > FEW or not whole:
+        sizes = [GROUP] * whole + ([rest] if rest <= FEW else [rest - rest // 2, rest // 2])
+    else:
+        more, extra = divmod(rest, whole)
+        turn = [*range(0, whole, 2), *range(1, whole, 2)]
+        sizes = [GROUP + more + (turn.index(group) < extra) for group in range(whole)]
+    bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
     bounds.flags.writeable = False
     return bounds
 

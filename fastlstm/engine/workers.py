@@ -10,10 +10,11 @@ import operator
 import os
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from fastlstm.engine.cores import MOST_THREADS, available_cores
+from fastlstm.engine.kernels.native import native
+from fastlstm.engine.kernels.records import address
 from fastlstm.engine.kernels.tickets import close, new_bell, new_board
 from fastlstm.errors import FastLSTMError, quoted
 
@@ -26,11 +27,12 @@ PATIENCE = 4000
 class Crew(NamedTuple):
     """At most `size` threads of somebody else's, in the helpers' place.
 
-    `together` runs a function so many times at once, once of them on the caller's thread, and returns when all have ended.
+    `together` is given the address of a C function and of its argument: it calls the function so many times at once, once
+    of them on the caller's thread, and returns when all have ended.
     """
 
     size: int
-    together: Callable[[Callable[[], None], int], None]
+    together: Callable[[int, int, int], None]
 
 
 class Job(NamedTuple):
@@ -96,7 +98,8 @@ class Pool:
         interrupted = None
         try:
             if crew is not None:
-                crew.together(partial(program, *job.arguments, 0), workers)
+                function, argument = native(program, job.arguments)
+                crew.together(function, address(argument), workers)
             else:
                 self.grow(workers - 1)
                 for helper in self.helpers[: workers - 1]:

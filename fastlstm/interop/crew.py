@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fastlstm.engine.workers import Crew, Threads, thread_count
-
-MEMBER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def _region() -> Any:
@@ -25,7 +22,7 @@ def _region() -> Any:
         region = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).GOMP_parallel
     except (OSError, AttributeError):
         return None
-    region.argtypes = MEMBER, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
+    region.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint
     region.restype = None
     return region
 
@@ -43,19 +40,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def together(part: Callable[[], None], count: int) -> None:
-    """Run `part` on so many threads of OpenMP's, the caller's among them; raises what one of them has raised."""
-    raised: list[BaseException] = []
-
-    def member(_: object) -> None:
-        try:
-            part()
-        except BaseException as error:
-            raised.append(error)
-
-    _parallel(MEMBER(member), None, count, 0)
-    if raised:
-        raise raised[0]
+def together(function: int, argument: int, count: int) -> None:
+    """Call a C function of one pointer on so many threads of OpenMP's at once, the caller's among them."""
+    _parallel(function, argument, count, 0)
 
 
 def crew(threads: int | None) -> Threads:

@@ -16,8 +16,9 @@ import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
 
+import fastlstm.engine.simd.calling
 import fastlstm.engine.simd.packing
-import fastlstm.engine.simd.routines  # noqa: F401 - these two fill ROUTINES
+import fastlstm.engine.simd.routines  # noqa: F401 - all fill ROUTINES
 from fastlstm.engine.compiled import Entry
 from fastlstm.engine.simd.amx import permitted
 from fastlstm.engine.simd.target import AMX, BF16, SLOWER, Target, compiled_for, target
