@@ -58,7 +58,7 @@ def test_restore_undoes_it():
     before = {name: dict(vars(layer)) for name, layer in model.named_modules()}
     accelerate(model, fallback=False, threads=1)
     nn.utils.parametrizations.weight_norm(model.own, "weight_hh_l0")
-    assert model.encoder.forward.__self__.options == (False, 1)
+    assert model.encoder.forward.__self__.options == (False, 1, False)
     assert restore(model) == ["encoder", "stack.0", "own"]
     nn.utils.parametrize.remove_parametrizations(model.own, "weight_hh_l0")
     assert {name: dict(vars(layer)) for name, layer in model.named_modules()} == before

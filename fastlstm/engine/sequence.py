@@ -115,16 +115,17 @@ def take_workspace(kind: Kind) -> Workspace:
 class Frozen(Uncopied):
     """Packed weights: read by any number of calls, changed by none."""
 
-    def __init__(self, W: np.ndarray, b: np.ndarray, paired: bool = False) -> None:
-        """W (4H, H + I) and b (4H,)."""
+    def __init__(self, W: np.ndarray, b: np.ndarray, paired: bool = False, ids: bool = True) -> None:
+        """W (4H, H + I) and b (4H,); inputs may be `ids` too, or are vectors alone."""
         # The copy serves calls that keep a cache, which packs for the backward pass too.
         self.arrays = W.copy(), b.copy()
         self.weights = fused_weights(*self.arrays)
         self.hidden, self.width, self.dtype = len(W) // 4, W.shape[1] - len(W) // 4, W.dtype
-        self.workspace = Workspace(Kind(self.dtype, self.hidden, self.width, True, paired))
+        self.workspace = Workspace(Kind(self.dtype, self.hidden, self.width, ids, paired))
         memory = self.workspace.memory
         memory.weights(self.weights)
-        memory.table(self.width, False)
+        if ids:
+            memory.table(self.width, False)
         memory.panels()
         workers.run(pack_program, self.workspace.record, self.workspace.like)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastlstm.engine.layout import Place, Plan, Weights
-from fastlstm.engine.sequence import Addresses, Cache, Kind, backward, forward
+from fastlstm.engine.sequence import Addresses, Cache, Frozen, Kind, backward, forward
 from fastlstm.interop.crew import crew
 from fastlstm.interop.gate import DTYPES, Options, foreign, leave, recording, uncompiled
 
@@ -28,12 +28,14 @@ def run(
     paired: bool,
     *weights: Any,
     keep_caches: bool = False,
+    frozen: Sequence[Frozen] = (),
 ) -> tuple[Tensor, Tensor, Tensor, list[Cache]]:
     """From x (T, B, I) and states (D, B, H) to outputs (T, B, D·H), final states (D, B, H) and, if kept, the caches.
 
     Of a packed batch, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
     weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None. All have been
     through the gate, and their shapes fit: the engine trusts what it gets. `paired`: products multiply in bfloat16.
+    `frozen` are the weights packed, for each direction.
     """
     (*rows, I), H, D, B = x.shape, weights[1].shape[1], len(weights) // 4, plan.rows
     kind = Kind(DTYPES[x.dtype], H, I, False, paired)
@@ -42,7 +44,8 @@ def run(
     part, caches = H * x.itemsize, []
     for d in range(D):
         initial, final = _states(h0, c0, d * B * part), _states(h_n, c_n, d * B * part)
-        cache = forward(kind, x.data_ptr(), plan, None, _weights(plain[4 * d : 4 * d + 4], I, H), initial,
+        own = frozen[d] if frozen else _weights(plain[4 * d : 4 * d + 4], I, H)
+        cache = forward(kind, x.data_ptr(), plan, None, own, initial,
                         Place(out.data_ptr() + d * part, D * H), final, keep_caches, crew(options.threads), d == 1)  # fmt: skip
         if cache is not None:
             caches.append(cache)

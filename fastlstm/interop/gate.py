@@ -26,10 +26,11 @@ DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float6
 
 
 class Options(NamedTuple):
-    """`fallback`: what the engine does not do is left to PyTorch; `threads` limits the engine's workers."""
+    """What `accelerate` is told."""
 
     fallback: bool = True
     threads: int | None = None
+    frozen: bool = False
 
 
 def recording() -> str:

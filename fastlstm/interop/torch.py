@@ -33,17 +33,21 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from fastlstm.engine.layout import Plan, full_plan, packed_plan
+from fastlstm.engine.sequence import Frozen
 from fastlstm.errors import FastLSTMError
 from fastlstm.interop.autograd import Layer, run
+from fastlstm.interop.frozen import Packed
 from fastlstm.interop.gate import Options, foreign, leave, recording, uncompiled
 
 States = tuple[Tensor, Tensor]
 
 
-def LSTM(*args: Any, fallback: bool = True, threads: int | None = None, **kwargs: Any) -> nn.LSTM:
-    """A new `torch.nn.LSTM` of these arguments, accelerated: see `accelerate` for the two keywords."""
+def LSTM(
+    *args: Any, fallback: bool = True, threads: int | None = None, frozen: bool = False, **kwargs: Any
+) -> nn.LSTM:
+    """A new `torch.nn.LSTM` of these arguments, accelerated: see `accelerate` for the other keywords."""
     layer = nn.LSTM(*args, **kwargs)
-    _put(layer, Options(fallback, threads))
+    _put(layer, Options(fallback, threads, frozen))
     return layer
 
 
@@ -52,7 +56,7 @@ class Forward:
 
     def __init__(self, layer: nn.LSTM, options: Options) -> None:
         # Weakly, so that a layer still goes with its last reference; copies and pickles bind the copy.
-        self.layer, self.options = weakref.ref(layer), options
+        self.layer, self.options, self.packed = weakref.ref(layer), options, Packed()
 
     def __getstate__(self) -> tuple[nn.LSTM | None, Options]:
         return self.layer(), self.options
@@ -82,7 +86,7 @@ class Forward:
             if batch:
                 leave(batch, self.options)
             return result
-        out, final = _layers(layer, batch, self.options)
+        out, final = _layers(layer, batch, self.options, self.packed)
         if isinstance(input, PackedSequence):
             return PackedSequence(out, *input[1:]), layer.permute_hidden(final, input.unsorted_indices)
         if input.dim() == 2:
@@ -184,15 +188,16 @@ def _weights(layer: nn.LSTM) -> list[Any]:
     return layer._flat_weights
 
 
-def _layers(layer: nn.LSTM, batch: Batch, options: Options) -> tuple[Tensor, States]:
+def _layers(layer: nn.LSTM, batch: Batch, options: Options, packed: Packed) -> tuple[Tensor, States]:
     """Outputs (T, B, D·H), or (N, D·H) of a packed batch, and the final states (L·D, B, H)."""
     x, states, weights, plan, cast = batch
+    D = 2 if layer.bidirectional else 1
+    frozen: list[Frozen] = []
+    if options.frozen and not layer.training and not torch.is_grad_enabled():
+        frozen = packed.of(weights, bool(cast))
     if cast:
         x, weights = x.float(), [w if w is None else w.float() for w in weights]
         states = states and (states[0].float(), states[1].float())
-    D = 2 if layer.bidirectional else 1
-    # Without a graph the way through autograd, a good part of a short call, is spared.
-    layer_of = Layer.apply if torch.is_grad_enabled() else run
     final = []
     for n in range(layer.num_layers):
         if n and layer.dropout:
@@ -200,7 +205,12 @@ def _layers(layer: nn.LSTM, batch: Batch, options: Options) -> tuple[Tensor, Sta
         h0, c0 = states or (None, None)
         if h0 is not None and c0 is not None and layer.num_layers > 1:
             h0, c0 = h0[n * D : (n + 1) * D], c0[n * D : (n + 1) * D]
-        x, h, c, *_ = layer_of(x, h0, c0, plan, options, bool(cast), *weights[4 * D * n : 4 * D * (n + 1)])
+        arguments: Any = x, h0, c0, plan, options, bool(cast), *weights[4 * D * n : 4 * D * (n + 1)]
+        if torch.is_grad_enabled():
+            x, h, c = Layer.apply(*arguments)
+        else:
+            # Without a graph the way through autograd, a good part of a short call, is spared.
+            x, h, c, _ = run(*arguments, frozen=frozen[D * n : D * (n + 1)])
         final.append((h, c))
     h, c = final[0]
     if layer.num_layers > 1:
@@ -220,13 +230,17 @@ class Acceleration(NamedTuple):
         return "\n".join(lines) or "no recurrent layer found"
 
 
-def accelerate(module: nn.Module, *, fallback: bool = True, threads: int | None = None) -> Acceleration:
+def accelerate(
+    module: nn.Module, *, fallback: bool = True, threads: int | None = None, frozen: bool = False
+) -> Acceleration:
     """Put the engine behind every `torch.nn.LSTM` in `module` (or `module` itself), in place.
 
     The layers stay the same objects of the same class with the same parameters, so optimisers, hooks, state dicts and
     whatever converts models are not touched. What the engine does not do (other devices and dtypes, tracing, …)
     is left to PyTorch, with one warning for each reason; `fallback=False` makes it a FastLSTMError. `threads` limits the
-    engine's workers. The report says which layers were left alone, and why.
+    engine's workers. `frozen` promises that weights change only by operations that PyTorch counts (not through `.data` or
+    NumPy): a layer in `eval()` packs them once for all calls without gradients. The report says which layers were left
+    alone, and why.
 
     >>> model = nn.Sequential(nn.Embedding(9, 4), nn.LSTM(4, 4), nn.GRU(4, 4))
     >>> print(accelerate(model))
@@ -242,7 +256,7 @@ def accelerate(module: nn.Module, *, fallback: bool = True, threads: int | None 
         if reason:
             report.left[name] = reason
             continue
-        _put(layer, Options(fallback, threads))
+        _put(layer, Options(fallback, threads, frozen))
         report.replaced.append(name)
     return report
 
