@@ -89,6 +89,22 @@ def test_fields_of_tables_keep_their_line_breaks(tmp_path):
 # Long ones among short ones
 
 
+@pytest.mark.parametrize("name", ["poems.csv", "poems.jsonl"])
+def test_lines_are_in_the_column_that_has_the_most_text(tmp_path, name):
+    rows = [{"title": f"poem {n}", "text": f"So much depends\nupon number {n}", "by": "W"} for n in range(4)]
+    path = tmp_path / name
+    with path.open("w", newline="") as file:
+        if path.suffix == ".csv":
+            table = csv.DictWriter(file, rows[0])
+            table.writeheader()
+            table.writerows(rows)
+        else:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+    lines = fl.read_lines(path, delimiter="," if path.suffix == ".csv" else None)
+    assert lines.distinct == tuple(row["text"] for row in rows)
+    assert "the lines are in column 'text', which has the most text" in lines.notes
+
+
 def test_windows_hold_so_many_characters_or_so_few_steps():
     start = np.cumsum([0, *[100] * 3, *[10] * 2000, *[1] * 50000])
     cuts = windows(start)

@@ -31,18 +31,23 @@ def known(*wanted: str | int | None) -> set[str]:
     return {*TITLES, *(title for title in said if not title.isdecimal())}
 
 
-def choose(table: Rows) -> int:
-    """The place of the likeliest column of names, with a note; FastLSTMError where there is none."""
+def choose(table: Rows, kind: str) -> int:
+    """The place of the likeliest column of names or lines, with a note; FastLSTMError where there is none."""
     if table.width == 1 and table.titles is None:
         return 0
     texts = [place for place in range(table.width) if _is_text(table, place)]
     if not texts:
         deque(islice(table.rows(), len(table.head)), 0)  # a broken row says more
         raise table.refusal("no column holds text, name the one to read (--column)")
+    if kind == "lines" and len(texts) > 1:
+        place = max(texts, key=lambda place: sum(map(len, _cells(table, place))))
+        called = place + 1 if table.titles is None else quoted(table.titles[place])
+        table.notes.append(f"the lines are in column {called}, which has the most text")
+        return place
     if table.width == 1 and _rank(table, 0) < len(TITLES):
         return 0
     place = min(texts, key=lambda place: (_rank(table, place), _repeats(table, place), place))
-    table.notes.append(f"the names are in column {_why(table, place, texts[0])}")
+    table.notes.append(f"the {kind} are in column {_why(table, place, texts[0])}")
     return place
 
 

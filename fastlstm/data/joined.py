@@ -116,7 +116,7 @@ class _How:
 
     def take(self, table: Rows, index: Index, most: int | None) -> None:
         """Take a table's rows, at most so many, behind those there are."""
-        places, giving = self.places(table), self.conditions(table)
+        places, giving = self.places(table, index.kind), self.conditions(table)
         weighing = None if self.weight is None else columns.find(table, self.weight, "weight")
         index.begin(self.quotes(table, places, index))
         used = {*places, *(giver for giver, _ in giving), *(() if weighing is None else (weighing,))}
@@ -142,8 +142,8 @@ class _How:
             table.notes.append(f"every name stands in quotes ({quotes[0]}…{quotes[-1]}), which are taken off")
         return quotes
 
-    def places(self, table: Rows) -> list[int]:
-        """Where in a table the names are."""
+    def places(self, table: Rows, kind: str) -> list[int]:
+        """Where in a table the names or lines are."""
         if self.wanted:
             return [columns.find(table, title, "column") for title in self.wanted]
         if self.first is not None:
@@ -152,7 +152,7 @@ class _How:
                 return [columns.find(table, title, "column", f", which {file} has")]
             if table.width == width and not (title is None and table.titles):
                 return [place]
-        place = columns.choose(table)
+        place = columns.choose(table, kind)
         title = None if table.titles is None else table.titles[place]
         if self.first is None or title is not None:
             self.first = place, title, table.width, table.source.name
