@@ -58,7 +58,7 @@ main()
 def furnish(folder: Path) -> None:
     """The data files that READMEs name."""
     names = embedded_names(limit=400).distinct
-    rows = [f"{i},{name.title()},{1950 + i % 60},{'FM'[i % 2]},{900 - i}" for i, name in enumerate(names)]
+    rows = [f"{i},{name.title()},{1890 + i % 120},{'FM'[i % 2]},{900 - i}" for i, name in enumerate(names)]
     for table in ("names.csv", "NationalNames.csv"):
         (folder / table).write_text("\n".join(["Id,Name,Year,Gender,Count", *rows]) + "\n")
     (folder / "names.txt").write_text("\n".join(names) + "\n")
