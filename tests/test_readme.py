@@ -8,6 +8,7 @@ With FASTLSTM_README=whole nothing is cut, and what a `console` block shows has 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -59,7 +60,9 @@ def furnish(folder: Path) -> None:
     """The data files that READMEs name."""
     names = embedded_names(limit=400).distinct
     rows = [f"{i},{name.title()},{1890 + i % 120},{'FM'[i % 2]},{900 - i}" for i, name in enumerate(names)]
-    for table in ("names.csv", "NationalNames.csv"):
+    recipes = [{"title": name, "text": f"Take {name}.\nStir it in."} for name in names]
+    (folder / "recipes.jsonl").write_text("".join(json.dumps(recipe) + "\n" for recipe in recipes))
+    for table in ("names.csv", "cities.csv", "NationalNames.csv"):
         (folder / table).write_text("\n".join(["Id,Name,Year,Gender,Count", *rows]) + "\n")
     (folder / "names.txt").write_text("\n".join(names) + "\n")
     lines = [
