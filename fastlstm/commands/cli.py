@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            streams.silence()
+            streams.silence(sys.stdout, sys.stderr)
 
     def _code(self, *args: Any, **extra: Any) -> int:
         """Run a command; its exit code."""
@@ -93,9 +93,9 @@ def _flush() -> None:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        streams.silence()
+        streams.silence(sys.stdout)
     except OSError:
-        streams.silence()
+        streams.silence(sys.stdout)
         raise
 
 

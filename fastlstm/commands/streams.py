@@ -36,8 +36,8 @@ def utf8(stream: IO[str]) -> IO[str]:
     return stream
 
 
-def silence() -> None:
-    """Drop what a broken stream still holds, or Python would complain when it ends."""
-    for stream in (sys.stdout, sys.stderr):
+def silence(*broken: IO[str]) -> None:
+    """Drop what broken streams still hold, or Python would complain when it ends."""
+    for stream in broken:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
