@@ -67,8 +67,10 @@ def test_closed_streams_are_silent_ones(folder: Path, command: str, closed: str)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_behind_standard_output_is_said(folder: Path) -> None:
-    done = shell("fastlstm info run > /dev/full", folder)
+@pytest.mark.parametrize("command", ["info run", "sample run -n 3000", "train --help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output_is_said(folder: Path, command: str, unbuffered: str) -> None:
+    done = shell(f"fastlstm {command} > /dev/full", folder, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
     assert done.stderr == b"fastlstm: standard output: No space left on device\n"
 
