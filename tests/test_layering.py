@@ -24,7 +24,7 @@ ORDER = {
     "training": "schedules defaults values options keywords folders launchers ranks building carrying evaluation budget stored"
     " model_file starting session attendance checkpoint bars plots history runs",
     "generation": "stream request drawing sampling scoring classification report",
-    "interop": "weights gate crew frozen autograd torch keras onnx page",
+    "interop": "weights gate batch rows crew frozen autograd torch keras onnx page",
     "charlm": "",
     "notebooks": "cell characters soliloquy zoo_a zoo_b walkthrough kaggle names_training names recipes",
     "benchmark": "shapes machine limits peers worker measure run report plot",

@@ -334,6 +334,14 @@ def test_a_cache_owns_its_data() -> None:
         assert np.array_equal(one, before)
 
 
+def test_a_cache_owns_its_ids() -> None:
+    ids, W = np.zeros((3, 2), np.int32), np.ones((8, 6))
+    out, _, cache = lstm_forward(ids, W)
+    expected = lstm_backward(out, cache)
+    ids[...] = 3
+    assert np.array_equal(lstm_backward(out, cache).W, expected.W)
+
+
 def test_caches_live_side_by_side() -> None:
     cases = [Case(seed=seed, T=3 + seed) for seed in range(4)]
     expected = [case.backward(case.forward()[2]) for case in cases]

@@ -141,7 +141,7 @@ def check_padding(network: Network) -> None:
 
 @PRECISIONS
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("inputs", ["vectors", "one-hot", "embedding"])
 @pytest.mark.parametrize(
     ("T", "B", "I", "H"),
     [
@@ -155,16 +155,20 @@ def check_padding(network: Network) -> None:
     ],
 )
 def test_the_array_api_stays_within_the_callers_arrays(
-    T: int, B: int, I: int, H: int, ids: bool, packed: bool, precision: str, zones: Zones
+    T: int, B: int, I: int, H: int, inputs: str, packed: bool, precision: str, zones: Zones
 ) -> None:
-    dtype, paired = weights_of(precision), precision == "bf16"
+    dtype, paired, ids = weights_of(precision), precision == "bf16", inputs != "vectors"
+    # Frozen weights know no embedding, and pairs have no dx beside one.
+    embedded, V = inputs == "embedding" and not packed, 3
     rng = np.random.default_rng(0)
     guards = Guards()
 
     def place(*shape: int, strides: tuple[int, ...] = ()) -> np.ndarray:
         return guards.place((rng.normal(size=shape) / 2).astype(dtype), *strides)
 
-    x = guards.place(rng.integers(0, I, (T, B), dtype=np.int32)) if ids else place(T, B, I)
+    x = guards.place(rng.integers(0, V if embedded else I, (T, B), dtype=np.int32)) if ids else place(T, B, I)
+    e = place(V, I)
+    source = sequence.Ids(x, address(e) if embedded else 0) if ids else address(x)
     w_h, w_x = place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1))
     b, b_x = place(4 * H), place(4 * H)
     weights = Weights(place_of(w_h), place_of(w_x), address(b), address(b_x))
@@ -175,10 +179,10 @@ def test_the_array_api_stays_within_the_callers_arrays(
     lengths = rng.integers(0, T + 1, B)
     lengths[-1] = T
     plan = sequence.sorted_plan(T, B, lengths)
-    inputs = (x, w_h, w_x, b, b_x, h0, c0, dout, dh_n, dc_n)
-    given = [array.copy() for array in inputs]
+    unchanged = (x, e, w_h, w_x, b, b_x, h0, c0, dout, dh_n, dc_n)
+    given = [array.copy() for array in unchanged]
     frozen = sequence.Frozen(np.hstack([w_h, w_x]), b, paired) if packed else weights
-    kind = sequence.Kind(np.dtype(dtype), H, I, ids, paired)
+    kind = sequence.Kind(np.dtype(dtype), H, I, ids, paired, V if embedded else 0)
     real = (np.arange(T)[:, None] < lengths)[..., None]
     for reverse in (False, True):
         finals, results = [(place(B, H), place(B, H)) for _ in range(2)], []
@@ -186,14 +190,15 @@ def test_the_array_api_stays_within_the_callers_arrays(
             # All that is real is written, and nothing else.
             out[...] = np.where(real, np.nan, 7)
             cache = sequence.forward(
-                kind, x if ids else address(x), *plan, frozen, addresses((h0, c0)), place_of(out), addresses(final),
+                kind, source, *plan, frozen, addresses((h0, c0)), place_of(out), addresses(final),
                 keep, 2, reverse
             )  # fmt: skip
             results.append(out.copy())
         assert cache is not None
-        dx = [] if ids else [place(T, B, I)]
+        dx = [place(T, B, I)] if not ids or (embedded and not paired) else []
         for array in dx:
             array[...] = np.where(real, np.nan, 7)
+        de = [place(V, I)] if embedded else []
         states = place(B, H), place(B, H)
         dw = (
             place(4 * H, H, strides=(H + 3, 1)),
@@ -201,22 +206,22 @@ def test_the_array_api_stays_within_the_callers_arrays(
             place(4 * H),
             place(4 * H),
         )
-        for array in dw:
+        for array in (*dw, *de):
             array[...] = np.nan
         gradients = Weights(place_of(dw[0]), place_of(dw[1]), address(dw[2]), address(dw[3]))
-        at = address(dx[0]) if dx else 0
-        sequence.backward(place_of(dout), cache, addresses((dh_n, dc_n)), at, gradients, addresses(states), 2)
+        sequence.backward(place_of(dout), cache, addresses((dh_n, dc_n)), address(dx[0]) if dx else 0, gradients,
+                          addresses(states), 2, address(de[0]) if de else 0)  # fmt: skip
         for one, other in ((results[1], results[0]), *zip(*finals, strict=True)):
             assert np.array_equal(one, other)
         for array in (results[0], *dx):
             assert np.isfinite(array).all()
             assert (np.where(real, 7, array) == 7).all()
-        for array in (*finals[0], *states, *dw):
+        for array in (*finals[0], *states, *dw, *de):
             assert np.isfinite(array).all()
         assert np.array_equal(dw[2], dw[3])
     guards.check()
     zones.check()
-    for array, before in zip(inputs, given, strict=True):
+    for array, before in zip(unchanged, given, strict=True):
         assert np.array_equal(array, before)
 
 

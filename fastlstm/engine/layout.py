@@ -225,8 +225,12 @@ class LayerMemory:
     def gradients(self, weights: Weights) -> None:
         self._gradients(*weights.w_h, *weights.w_x, weights.b_h, weights.b_x)
 
-    def table(self, vocabulary: int, backward: bool) -> None:
-        """Inputs are ids, which go through a table: made of floats, not by the panels of operands."""
+    def table(self, vocabulary: int, embedded: bool, backward: bool) -> None:
+        """Inputs are ids, which go through a table: made of floats, not by the panels of operands.
+
+        They stand for one-hot rows or, if `embedded`, for rows of an embedding.
+        """
+        self.record["vocabulary"] = vocabulary
         self.keep("table", vocabulary, self.gates_row)
         if self.arena.paired:
             self.keep("table_x", 4 * self.padded // self.line, self.width, self.line)
@@ -235,6 +239,8 @@ class LayerMemory:
             self.record["table_x"] = self.record["forward_x"]
         if backward:
             self.keep("d_table", vocabulary, self.gates_row)
+        if backward and embedded:
+            self.keep("e_rows", vocabulary, self.x_row)
 
     def forward(self, room: Room) -> None:
         """Room for a batch's activations."""

@@ -33,7 +33,8 @@ Addresses = tuple[int, int]
 class Kind(NamedTuple):
     """What decides a layer's memory, apart from the batch.
 
-    `ids` says that its inputs are ids, not floats, `paired` that operands of products are pairs of bfloat16.
+    `ids` says that its inputs are ids, not floats: of one-hot rows or, where there is a `vocabulary`, of rows of an embedding
+    with so many. `paired`: operands of products are pairs of bfloat16.
     """
 
     dtype: np.dtype
@@ -41,6 +42,14 @@ class Kind(NamedTuple):
     width: int
     ids: bool
     paired: bool = False
+    vocabulary: int = 0
+
+
+class Ids(NamedTuple):
+    """Inputs that are ids (T, B): of one-hot rows, or of rows of the embedding at the address `e`, contiguous (V, I)."""
+
+    ids: np.ndarray
+    e: int = 0
 
 
 class Workspace(Uncopied):
@@ -57,7 +66,7 @@ class Workspace(Uncopied):
             "width_out"
         )  # fmt: skip
         self.set_backward = record.setter(
-            "width_out", "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out", "dx", "dh0"
+            "width_out", "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out", "dx", "dh0", "de"
         )
         # Any array of what operands are elements of tells the programs which type it is.
         self.like = aligned(1, self.arena.operands)
@@ -67,6 +76,7 @@ class Workspace(Uncopied):
     def reserve(self, plan: Plan, backward: bool, frozen: Frozen | None) -> None:
         """Room for a batch and the record that says where it is, unless the last batch's will do."""
         single = backward and plan.single(self.kind.hidden)
+        vectors = not self.kind.ids or self.kind.vocabulary > 0
         use = backward, single, frozen
         if use == self._use and plan.rows <= self._room.rows and plan.positions <= self._room.positions:
             return
@@ -79,17 +89,17 @@ class Workspace(Uncopied):
         else:
             memory.panels()
             if self.kind.ids:
-                memory.table(memory.width, backward)
+                memory.table(self.kind.vocabulary or memory.width, self.kind.vocabulary > 0, backward)
         memory.forward(room)
         memory.record.fill(shares=0, backward_h=0, backward_x=0)
         if backward:
-            memory.backward(room, not self.kind.ids, single)
+            memory.backward(room, vectors, single)
             self.dh0 = address(memory.keep("dh0", room.rows, memory.row))
+            if vectors:
+                self.dx = address(memory.keep("dx", room.positions, memory.x_row))
         if not self.kind.ids:
             memory.keep("x", room.positions, memory.x_row)
             memory.keep_as("x_operand", "x", room.positions, memory.record["x_operand_row"])
-            if backward:
-                self.dx = address(memory.keep("dx", room.positions, memory.x_row))
         self._use, self._room = use, room
 
 
@@ -125,7 +135,7 @@ class Frozen(Uncopied):
         memory = self.workspace.memory
         memory.weights(self.weights)
         if ids:
-            memory.table(self.width, False)
+            memory.table(self.width, False, False)
         memory.panels()
         workers.run(pack_program, self.workspace.record, self.workspace.like)
 
@@ -184,15 +194,15 @@ def sorted_plan(steps: int, rows: int, lengths: np.ndarray | None) -> tuple[Plan
 
 
 def compact_ids(x: np.ndarray, plan: Plan, order: np.ndarray | None) -> np.ndarray:
-    """The ids of all positions."""
+    """The ids of all positions, copied."""
     if order is None:
-        return x.reshape(-1)
+        return x.flatten()
     return x[:, order][plan.active()]
 
 
 def forward(
     kind: Kind,
-    x: int | np.ndarray,
+    x: int | Ids,
     plan: Plan,
     order: np.ndarray | None,
     weights: Weights | Frozen,
@@ -205,11 +215,10 @@ def forward(
 ) -> Cache | None:
     """`lstm_forward` for valid arguments: fills `out` and the final states.
 
-    x is where the inputs are, contiguous rows, or an array of ids (T, B). With an order they are (T, B, I), and out is
-    (T, B, H). Without one, x and out hold the plan's positions and no others, which is the same in a batch of full
-    sequences.
+    x is where the inputs are, contiguous rows, or ids. With an order they are (T, B, I), and out is (T, B, H). Without one, x
+    and out hold the plan's positions and no others, which is the same in a batch of full sequences.
     """
-    ids = x if isinstance(x, np.ndarray) else None
+    vectors, (ids, e) = (0, x) if isinstance(x, Ids) else (x, (None, 0))
     cache = Cache(take_workspace(kind), plan, order, None if ids is None else compact_ids(ids, plan, order))
     workspace = cache.workspace
     lent = weights if isinstance(weights, Frozen) and not keep_cache else None
@@ -221,7 +230,7 @@ def forward(
         step,
         lent is not None,
         rows,
-        x if ids is None else 0,
+        vectors,
         out.address,
         1,
         carried,
@@ -229,6 +238,7 @@ def forward(
         *final,
         out.row,
     )
+    workspace.memory.record["e"] = e
     cache.run(forward_program, threads, 1)
     if not keep_cache:
         return None
@@ -245,10 +255,12 @@ def backward(
     gradients: Weights,
     initial: Addresses,
     threads: workers.Threads,
+    de: int = 0,
 ) -> None:
     """`lstm_backward` for valid arguments: fills dx (its address, or 0), the weights' and the initial states' gradients.
 
-    `final` is where dh_n and dc_n are, `initial` where dh0 and dc0 go.
+    `final` is where dh_n and dc_n are, `initial` where dh0 and dc0 go. Of an embedding's rows `de` (V, I) may be asked for,
+    with or without dx; with it, the weights' gradients must be.
     """
     workspace = cache.workspace
     with cache.lock:
@@ -256,6 +268,6 @@ def backward(
             cache.run(forward_program, threads, 1)
         cache.spent = True
         dh0 = workspace.dh0 if initial != (0, 0) else 0
-        workspace.set_backward(dout.row, dout.address, dx, *final, *initial, dx and workspace.dx, dh0)
+        workspace.set_backward(dout.row, dout.address, dx, *final, *initial, dx and workspace.dx, dh0, de)
         workspace.memory.gradients(gradients)
         cache.run(backward_program, threads, 2)

@@ -34,7 +34,8 @@ class FrozenNetwork(Uncopied):
         self.arena = Arena(a.dtype)
         self.records, self.head = np.zeros(a.layers, LAYER), np.zeros(1, HEAD)
         layers = [self._layer(l, p) for l in range(a.layers)]
-        layers[0].table(a.vocabulary, backward=False)
+        layers[0].table(a.vocabulary, a.embedding > 0, backward=False)
+        layers[0].record["e"] = p["embedding"] if a.embedding else None
         dtype = self.arena.dtype
         line, padded = whole_lines(1, dtype), whole_lines(a.vocabulary, dtype)
         # Elements from row to row of states, logits and gates.
@@ -44,8 +45,7 @@ class FrozenNetwork(Uncopied):
              forward=self.arena.address("forward", padded // line, a.hidden, line),
              bias=self.arena.address("bias", padded))  # fmt: skip
         self.like = aligned(1, a.dtype)
-        e = p["embedding"] if a.embedding else None
-        pack_program(self.records, self.head, a.vocabulary, a.embedding, address(e), self.like)
+        pack_program(self.records, self.head, self.like)
 
     def _layer(self, l: int, parameters: Parameters) -> LayerMemory:
         a = self.architecture

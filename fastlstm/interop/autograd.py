@@ -6,7 +6,7 @@ Letters: T time steps, B sequences, I inputs, H hidden size, D directions, N rea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -14,62 +14,87 @@ import torch
 from torch import Tensor
 
 from fastlstm.engine.layout import Place, Plan, Weights
-from fastlstm.engine.sequence import Addresses, Cache, Frozen, Kind, backward, forward
+from fastlstm.engine.sequence import Addresses, Cache, Frozen, Ids, Kind, backward, forward
 from fastlstm.interop.crew import crew
 from fastlstm.interop.gate import DTYPES, Options, foreign, leave, recording, uncompiled
+from fastlstm.interop.rows import Rows, only_the_embedding
+
+
+class Call(NamedTuple):
+    """All about a layer's call but its tensors.
+
+    `paired`: products multiply in bfloat16. `batch_first`: x is (B, T, I), not (T, B, I). `rows`: what x is made from.
+    """
+
+    plan: Plan
+    options: Options
+    paired: bool
+    batch_first: bool = False
+    rows: Rows | None = None
+
+    def in_time(self, x: Tensor) -> Tensor:
+        """x, or what has its shape, with the time first; or back again."""
+        return x.transpose(0, 1) if self.batch_first else x
 
 
 def run(
     x: Tensor,
     h0: Tensor | None,
     c0: Tensor | None,
-    plan: Plan,
-    options: Options,
-    paired: bool,
+    call: Call,
     *weights: Any,
     keep_caches: bool = False,
     frozen: Sequence[Frozen] = (),
 ) -> tuple[Tensor, Tensor, Tensor, list[Cache]]:
-    """From x (T, B, I) and states (D, B, H) to outputs (T, B, D·H), final states (D, B, H) and, if kept, the caches.
+    """From x and states (D, B, H) to outputs (T, B, D·H), final states (D, B, H) and, if kept, the caches.
 
-    Of a packed batch, x is (N, I) and the outputs are (N, D·H). The weights are PyTorch's: for each direction
-    weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two perhaps None. All have been
-    through the gate, and their shapes fit: the engine trusts what it gets. `paired`: products multiply in bfloat16.
-    `frozen` are the weights packed, for each direction.
+    x is (T, B, I), or (B, T, I). Of a packed batch or a single sequence it is (N, I), and the outputs are (N, D·H). The
+    weights are PyTorch's: for each direction weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two
+    perhaps None. All have been through the gate, and their shapes fit: the engine trusts what it gets. `frozen` are the
+    weights packed, for each direction.
     """
-    (*rows, I), H, D, B = x.shape, weights[1].shape[1], len(weights) // 4, plan.rows
-    kind = Kind(DTYPES[x.dtype], H, I, False, paired)
-    x, h0, c0, *plain = map(_plain, (x, h0, c0, *weights))
-    out, h_n, c_n = x.new_empty((*rows, D * H)), x.new_empty((D, B, H)), x.new_empty((D, B, H))
+    x, plan, rows = call.in_time(x), call.plan, call.rows
+    (*shape, I), H, D, B = x.shape, weights[1].shape[1], len(weights) // 4, plan.rows
+    kind = Kind(DTYPES[x.dtype], H, I, rows is not None, call.paired, len(rows.weight) if rows else 0)
+    h0, c0, *plain = map(_plain, (h0, c0, *weights))
+    if rows is None:
+        x = _plain(x)
+        inputs: int | Ids = x.data_ptr()
+    else:
+        inputs = Ids(rows.ids.T if call.batch_first else rows.ids, rows.weight.data_ptr())
+    out, h_n, c_n = x.new_empty((*shape, D * H)), x.new_empty((D, B, H)), x.new_empty((D, B, H))
     part, caches = H * x.itemsize, []
     for d in range(D):
         initial, final = _states(h0, c0, d * B * part), _states(h_n, c_n, d * B * part)
         own = frozen[d] if frozen else _weights(plain[4 * d : 4 * d + 4], I, H)
-        cache = forward(kind, x.data_ptr(), plan, None, own, initial,
-                        Place(out.data_ptr() + d * part, D * H), final, keep_caches, crew(options.threads), d == 1)  # fmt: skip
+        cache = forward(kind, inputs, plan, None, own, initial, Place(out.data_ptr() + d * part, D * H), final,
+                        keep_caches, crew(call.options.threads), d == 1)  # fmt: skip
         if cache is not None:
             caches.append(cache)
     return out, h_n, c_n, caches
 
 
 class Layer(torch.autograd.Function):
-    """`run` as a node of the graph: its outputs, with a backward pass."""
+    """`run` as a node of the graph: its outputs, with a backward pass.
+
+    `embedding` is the weight that x is made from, if that is known: it gets its gradient here, and not through x, where nobody
+    else wants that of x.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x, h0, c0, plan: Plan, options: Options, paired: bool, *weights):
-        *outputs, caches = run(
-            x, h0, c0, plan, options, paired, *weights, keep_caches=any(ctx.needs_input_grad)
-        )
+    def forward(ctx: Any, x, embedding, h0, c0, call: Call, *weights):
+        *outputs, caches = run(x, h0, c0, call, *weights, keep_caches=any(ctx.needs_input_grad))
         if caches:
             ctx.save_for_backward(_keep(caches), x, h0, c0, *weights)
             ctx.set_materialize_grads(False)
-            ctx.plan, ctx.options, ctx.paired = plan, options, paired
+            ctx.call = call
         return tuple(outputs)
 
     @staticmethod
     @uncompiled
     def backward(ctx: Any, *gradients):  # pyright: ignore[reportIncompatibleMethodOverride]
         token, *inputs = ctx.saved_tensors
+        call: Call = ctx.call
         keeper = _keepers.get(token.data_ptr())
         if torch.is_grad_enabled():
             reason = "a gradient is to be differentiated in turn"
@@ -77,58 +102,82 @@ class Layer(torch.autograd.Function):
             reason = "hooks on saved tensors copied what was kept for the backward pass"
         else:
             reason = recording() or foreign((inputs[0], *(g for g in gradients if g is not None)))
-        needed = (*ctx.needs_input_grad[:3], *ctx.needs_input_grad[6:])
+        x, embedding, *others = ctx.needs_input_grad
+        needed = x, *others[:2], *others[3:]
         if reason or keeper is None:
-            leave(reason, ctx.options)
-            found = _theirs(ctx.plan, inputs, gradients, needed, ctx.paired)
+            leave(reason, call.options)
+            dx, *found = _theirs(call, inputs, gradients, needed)
+            de = None
         else:
-            found = _ours(keeper.caches, inputs[0], gradients, needed, ctx.options.threads)
-        found = [g if n else None for g, n in zip(found, needed, strict=True)]
-        return (*found[:3], None, None, None, *found[3:])
+            through = not (embedding and call.rows and only_the_embedding(inputs[0], call.rows))
+            (dx, *found), de = _ours(
+                keeper.caches, inputs[0], gradients, (x and through, *needed[1:]), call, not through
+            )
+        dx, *found = [g if n else None for g, n in zip((dx, *found), needed, strict=True)]
+        return (dx, de, *found[:2], None, *found[2:])
 
 
 def _ours(
-    caches: list[Cache], x: Tensor, gradients: Sequence[Tensor | None], needed: Sequence[bool], threads: int | None
-) -> list[Tensor | None]:  # fmt: skip
-    """The gradients of x, h0, c0 and the weights, those that are needed and perhaps others, by the engine."""
-    (*rows, I), D, H, B, new = x.shape, len(caches), caches[0].hidden, caches[0].plan.rows, x.new_empty
+    caches: list[Cache], x: Tensor, gradients: Sequence[Tensor | None], needed: Sequence[bool], call: Call, embedding: bool
+) -> tuple[list[Tensor | None], Tensor | None]:  # fmt: skip
+    """The gradients of x, h0, c0 and the weights, those that are needed and perhaps others, by the engine.
+
+    And that of the `embedding` that x is made from, if it is asked for.
+    """
+    (*shape, I), D, H, B, new = (
+        call.in_time(x).shape,
+        len(caches),
+        caches[0].hidden,
+        call.plan.rows,
+        x.new_empty,
+    )
     dout, dh_n, dc_n = map(_plain, gradients)
     if dout is None:
-        dout = new((*rows, D * H)).zero_()
-    dx = dh0 = dc0 = None
+        dout = new((*shape, D * H)).zero_()
+    dx = de = dh0 = dc0 = None
     if needed[1] or needed[2]:
         dh0, dc0 = new((D, B, H)), new((D, B, H))
     part, weights = H * dout.itemsize, []
     for d, cache in enumerate(caches):
-        dx_d = new((*rows, I)) if needed[0] else None
+        dx_d = new((*shape, I)) if needed[0] else None
+        de_d = torch.empty_like(call.rows.weight) if embedding and call.rows else None
         wanted = needed[3 + 4 * d : 7 + 4 * d]
         dw = [None] * 4
-        if any(wanted):
+        if embedding or any(wanted):
             dw = [new((4 * H, I)), new((4 * H, H)), *(new(4 * H) if n else None for n in wanted[2:])]
         initial, final = _states(dh0, dc0, d * B * part), _states(dh_n, dc_n, d * B * part)
         backward(Place(dout.data_ptr() + d * part, D * H), cache, final, _address(dx_d), _weights(dw, I, H), initial,
-                 crew(threads))  # fmt: skip
-        dx = dx_d if dx is None or dx_d is None else dx + dx_d
+                 crew(call.options.threads), _address(de_d))  # fmt: skip
+        dx, de = _sum(dx, dx_d), _sum(de, de_d)
         weights += dw
-    return [dx, dh0, dc0, *weights]
+    if de is not None and call.rows and call.rows.padding < len(de):
+        de[call.rows.padding] = 0
+    return [dx if dx is None else call.in_time(dx), dh0, dc0, *weights], de
+
+
+def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return b if a is None or b is None else a + b
 
 
 def _theirs(
-    plan: Plan, inputs: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool], paired: bool
-) -> list[Tensor | None]:  # fmt: skip
+    call: Call, inputs: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool]
+) -> list[Tensor | None]:
     """The needed gradients of x, h0, c0 and the weights by PyTorch, which runs its own LSTM on them first."""
-    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=paired):
+    with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=call.paired):
         # Aliases, since one of the inputs may be computed from another.
         aliases: list[Any] = [t if t is None else t.view_as(t) for t in inputs]
         x, h0, c0, *weights = aliases
+        x = call.in_time(x)
         D, H = len(weights) // 4, weights[1].shape[1]
-        zero = x.new_zeros((D, plan.rows, H))
+        zero = x.new_zeros((D, call.plan.rows, H))
         states = [zero if s is None else s for s in (h0, c0)]
         rest = [w for w in weights if w is not None], weights[2] is not None, 1, 0.0, True, D == 2
         if x.dim() == 3:
             outputs = torch.lstm(x, states, *rest, False)
         else:
-            outputs = torch.lstm(x, torch.from_numpy(np.diff(plan.start).astype(np.int64)), states, *rest)
+            outputs = torch.lstm(
+                x, torch.from_numpy(np.diff(call.plan.start).astype(np.int64)), states, *rest
+            )
     given = [(y.to(g.dtype), g) for y, g in zip(outputs, gradients, strict=True) if g is not None]
     if not given:
         return [None] * len(inputs)

@@ -32,14 +32,13 @@ from torch import _VF as _VF
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from fastlstm.engine.layout import Plan, full_plan, packed_plan
 from fastlstm.engine.sequence import Frozen
 from fastlstm.errors import FastLSTMError
-from fastlstm.interop.autograd import Layer, run
+from fastlstm.interop.autograd import Call, Layer, run
+from fastlstm.interop.batch import Batch, States, batch_of, weights_of
 from fastlstm.interop.frozen import Packed
-from fastlstm.interop.gate import Options, foreign, leave, recording, uncompiled
-
-States = tuple[Tensor, Tensor]
+from fastlstm.interop.gate import Options, foreign, leave, uncompiled
+from fastlstm.interop.rows import rows_of
 
 
 def LSTM(
@@ -80,7 +79,7 @@ class Forward:
     @uncompiled
     def compute(self, layer: nn.LSTM, input: Any, hx: States | None) -> tuple[Any, States]:
         """By the engine, or by PyTorch where there is a reason."""
-        batch = _batch(layer, input, hx)
+        batch = batch_of(layer, input, hx)
         if isinstance(batch, str):
             result = type(layer).forward(layer, input, hx)
             if batch:
@@ -90,102 +89,8 @@ class Forward:
         if isinstance(input, PackedSequence):
             return PackedSequence(out, *input[1:]), layer.permute_hidden(final, input.unsorted_indices)
         if input.dim() == 2:
-            return out.squeeze(1), (final[0].squeeze(1), final[1].squeeze(1))
+            return out, (final[0].squeeze(1), final[1].squeeze(1))
         return out.transpose(0, 1) if layer.batch_first else out, final
-
-
-class Batch(NamedTuple):
-    """A call that the engine can do: x (T, B, I), or (N, I) if packed, states (L·D, B, H) and all weights.
-
-    The weights are four for each layer and direction, of which the biases may be None. Under autocast, `cast` is the dtype
-    of the results: products multiply in bfloat16, and all tensors are that or float32.
-    """
-
-    x: Tensor
-    states: States | None
-    weights: list[Any]
-    plan: Plan
-    cast: torch.dtype | None
-
-
-MISFIT = "sizes that do not fit"
-
-
-def _batch(layer: nn.LSTM, input: Any, hx: Any) -> Batch | str:
-    """The call as the engine takes it, or the reason to leave it to PyTorch; empty where there is nothing to compute.
-
-    What does not fit is a reason too: PyTorch raises its own errors.
-    """
-    packed = isinstance(input, PackedSequence)
-    x = input.data if packed else input
-    if reason := recording():
-        return reason
-    autocast = torch.is_autocast_enabled("cpu")
-    if autocast and torch.get_autocast_dtype("cpu") is not torch.bfloat16:
-        return f"autocast to {torch.get_autocast_dtype('cpu')}"
-    if layer.proj_size:
-        return "projections (proj_size)"
-    if hx is not None and not (isinstance(hx, tuple | list) and len(hx) == 2):
-        return "states that are not a pair"
-    weights = _weights(layer)
-    if reason := foreign((x, *(hx or ()), *weights), autocast):
-        return reason
-    if x.numel() == 0:
-        return ""
-    if packed:
-        sizes = input.batch_sizes.numpy()
-        plan = packed_plan(sizes, int(sizes[0]))
-        if x.dim() != 2 or plan.positions != len(x) or (sizes[1:] > sizes[:-1]).any():
-            return MISFIT
-        hx = hx and layer.permute_hidden(tuple(hx), input.sorted_indices)
-    else:
-        if x.dim() == 2:
-            x, hx = x.unsqueeze(1), hx and (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
-        elif x.dim() != 3:
-            return MISFIT
-        elif layer.batch_first:
-            x = x.transpose(0, 1)
-        plan = full_plan(*x.shape[:2])
-    D = 2 if layer.bidirectional else 1
-    states = layer.num_layers * D, plan.rows, layer.hidden_size
-    if x.shape[-1] != layer.input_size or (hx and not hx[0].shape == hx[1].shape == states):
-        return MISFIT
-    cast = _autocast_dtype(x, hx, packed) if autocast and x.dtype is not torch.float64 else None
-    return Batch(x, None if hx is None else (hx[0], hx[1]), _fours(layer, weights, D), plan, cast)
-
-
-def _autocast_dtype(x: Tensor, hx: Any, packed: bool) -> torch.dtype:
-    """What `torch.nn.LSTM` gives under autocast: bfloat16 by oneDNN, else what that and its cell states promote to."""
-    can = x.dtype is torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if can and not packed and torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled():
-        return torch.bfloat16
-    return x.dtype if hx is None else hx[1].dtype
-
-
-def _fours(layer: nn.LSTM, weights: list[Any], D: int) -> list[Any]:
-    """Four weights for each layer and direction; RuntimeError where one has not its shape."""
-    H, of_each = layer.hidden_size, 4 if layer.bias else 2
-    shapes = [(4 * H, layer.input_size), (4 * H, H), (4 * H,), (4 * H,)][:of_each]
-    fours = []
-    for n in range(0, len(weights), of_each):
-        if n == D * of_each:
-            shapes[0] = 4 * H, D * H
-        four = weights[n : n + of_each]
-        for weight, shape in zip(four, shapes, strict=True):
-            if weight.shape != shape:  # PyTorch may compute with what lies beyond it
-                raise RuntimeError(f"a weight is {tuple(weight.shape)} where the sizes ask for {shape}")
-        fours += four if layer.bias else (*four, None, None)
-    return fours
-
-
-def _weights(layer: nn.LSTM) -> list[Any]:
-    """The weights as `torch.nn.LSTM` takes them, computed anew where they are not parameters (parametrised)."""
-    own = layer._parameters
-    for name, weight in zip(layer._flat_weights_names, layer._flat_weights, strict=True):
-        if own.get(name) is not weight:
-            layer._update_flat_weights()
-            break
-    return layer._flat_weights
 
 
 def _layers(layer: nn.LSTM, batch: Batch, options: Options, packed: Packed) -> tuple[Tensor, States]:
@@ -195,6 +100,9 @@ def _layers(layer: nn.LSTM, batch: Batch, options: Options, packed: Packed) -> t
     frozen: list[Frozen] = []
     if options.frozen and not layer.training and not torch.is_grad_enabled():
         frozen = packed.of(weights, bool(cast))
+    # In bfloat16 an embedding's gradient could not be had apart from that of x.
+    rows = rows_of(x) if torch.is_grad_enabled() and not cast else None
+    call = Call(plan, options, bool(cast), layer.batch_first and x.dim() == 3, rows)
     if cast:
         x, weights = x.float(), [w if w is None else w.float() for w in weights]
         states = states and (states[0].float(), states[1].float())
@@ -205,13 +113,14 @@ def _layers(layer: nn.LSTM, batch: Batch, options: Options, packed: Packed) -> t
         h0, c0 = states or (None, None)
         if h0 is not None and c0 is not None and layer.num_layers > 1:
             h0, c0 = h0[n * D : (n + 1) * D], c0[n * D : (n + 1) * D]
-        arguments: Any = x, h0, c0, plan, options, bool(cast), *weights[4 * D * n : 4 * D * (n + 1)]
+        arguments: Any = h0, c0, call, *weights[4 * D * n : 4 * D * (n + 1)]
         if torch.is_grad_enabled():
-            x, h, c = Layer.apply(*arguments)
+            x, h, c = Layer.apply(x, rows and rows.weight, *arguments)
         else:
             # Without a graph the way through autograd, a good part of a short call, is spared.
-            x, h, c, _ = run(*arguments, frozen=frozen[D * n : D * (n + 1)])
+            x, h, c, _ = run(x, *arguments, frozen=frozen[D * n : D * (n + 1)])
         final.append((h, c))
+        rows, call = None, Call(plan, options, bool(cast))
     h, c = final[0]
     if layer.num_layers > 1:
         h, c = torch.cat([h for h, _ in final]), torch.cat([c for _, c in final])
@@ -294,4 +203,4 @@ def _reason_to_leave(layer: nn.Module) -> str | None:
         return f"a {type(layer).__name__} with its own forward"
     if layer.proj_size:
         return f"it has projections (proj_size={layer.proj_size})"
-    return foreign(_weights(layer))
+    return foreign(weights_of(layer))

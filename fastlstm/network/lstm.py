@@ -17,7 +17,7 @@ import numpy as np
 
 from fastlstm.engine.kernels.records import address
 from fastlstm.engine.layout import fused_weights, place
-from fastlstm.engine.sequence import Addresses, Cache, Frozen, Kind, backward, forward, sorted_plan
+from fastlstm.engine.sequence import Addresses, Cache, Frozen, Ids, Kind, backward, forward, sorted_plan
 from fastlstm.errors import FastLSTMError
 
 
@@ -121,7 +121,7 @@ def lstm_forward(
     ids = x.ndim == 2
     kind, plan = Kind(dtype, H, I, ids), sorted_plan(T, B, lengths)
     final = np.empty((B, H), dtype), np.empty((B, H), dtype)
-    cache = forward(kind, x if ids else address(x), *plan, weights, addresses(initial), place(out), addresses(final),
+    cache = forward(kind, Ids(x) if ids else address(x), *plan, weights, addresses(initial), place(out), addresses(final),
                     keep_cache, threads, reverse)  # fmt: skip
     return out, final, cache
 

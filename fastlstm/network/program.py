@@ -90,12 +90,9 @@ class Program(Uncopied):
 
     def _network(self) -> None:
         a, p, g = self.architecture, self.parameters, self.gradients
-        self._row.fill(layers=a.layers, vocabulary=a.vocabulary, embedding=a.embedding, tied=a.tied, p=p.flat,
-             g=g.flat, results=self.results)  # fmt: skip
+        self._row.fill(layers=a.layers, tied=a.tied, p=p.flat, g=g.flat, results=self.results)
         if a.embedding:
-            row = row_stride(a.embedding, self.arena.dtype)
-            self._row.fill(e=p["embedding"], de=g["embedding"], e_row=row,
-                 e_rows=self.arena.address("e_rows", a.vocabulary, row))  # fmt: skip
+            self.layers[0].record.fill(vocabulary=a.vocabulary, e=p["embedding"], de=g["embedding"])
         if a.learned_state:
             self._row.fill(dh0=g["h0"], dc0=g["c0"])
         if a.conditions:
@@ -180,7 +177,7 @@ class Program(Uncopied):
     def _reserve_layer(self, l: int, room: Room, kind: Pass) -> None:
         a, memory, record = self.architecture, self.layers[l], self.layers[l].record
         memory.forward(room)
-        record.fill(table=0, d_table=0, x=0, x_operand=0, states_below=0, dx=0, dropped=0, dropped_operand=0, dh0=0,
+        record.fill(table=0, d_table=0, e_rows=0, x=0, x_operand=0, states_below=0, dx=0, dropped=0, dropped_operand=0, dh0=0,
              shares=0, backward_h=0, backward_x=0)  # fmt: skip
         if l:
             below = self.layers[l - 1].record
@@ -191,7 +188,7 @@ class Program(Uncopied):
             memory.keep("x", room.positions, memory.x_row)
             memory.keep_as("x_operand", "x", room.positions, record["x_operand_row"])
         else:
-            memory.table(a.vocabulary, kind.backward)
+            memory.table(a.vocabulary, a.embedding > 0, kind.backward)
         if kind.dropping and a.dropout:
             memory.keep("dropped", room.positions, memory.row)
             memory.keep_as("dropped_operand", "dropped", room.positions, record["h_operand_row"])

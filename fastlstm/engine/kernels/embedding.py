@@ -13,20 +13,19 @@ CHARACTERS = 32
 
 
 @inner
-def embed_rows(network, like):
-    """Copy the embeddings to rows of whole lines."""
-    e, size = pointer(network.e, like), network.embedding
-    rows = pointer(network.e_rows, like)
-    for v in range(network.vocabulary):
-        for k in range(size):
-            at(rows, v * network.e_row)[k] = e[v * size + k]
+def embed_rows(layer, like):
+    """Copy the embedding to rows of whole lines."""
+    e, rows = pointer(layer.e, like), pointer(layer.e_rows, like)
+    for v in range(layer.vocabulary):
+        for k in range(layer.width):
+            rows[v * layer.x_row + k] = e[v * layer.width + k]
 
 
 @inner
 def gather(batch, layer, network, first, last, like):
     """The first layer's inputs: each position's embedding, after dropout."""
-    x, e, ids = pointer(layer.x, like), pointer(network.e, like), ids_pointer(batch.ids)
-    size = network.embedding
+    x, e, ids = pointer(layer.x, like), pointer(layer.e, like), ids_pointer(batch.ids)
+    size = layer.width
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
         for n in range(position, position + rows):
@@ -40,17 +39,30 @@ def gather(batch, layer, network, first, last, like):
 
 
 @inner
-def embedding_gradient(batch, layer, network, atom, like):
-    """The gradients of some characters' embeddings; a tied output matrix has left its share there before."""
-    size, first = network.embedding, atom * CHARACTERS
-    de = at(pointer(network.de, like), first * size)
-    rows = min(CHARACTERS, network.vocabulary - first)
-    across = line(de)
-    if not network.gathered:
-        d_table = at(pointer(layer.d_table, like), first * layer.gates_row)
-        product(de, size, d_table, layer.gates_row, 1, pointer(layer.backward_x, like), across, 4 * layer.padded * across,
-                rows, 4 * layer.padded, size, network.tied, 1)  # fmt: skip
-        return
+def embedding_atoms(layer):
+    """In how many atoms the embedding's gradient is computed."""
+    return -(-layer.vocabulary // CHARACTERS)
+
+
+@inner
+def table_embedding_gradient(layer, atom, more, like):
+    """The gradients of some characters' embeddings, from the table's; with `more`, they are added to what is there."""
+    size, first = layer.width, atom * CHARACTERS
+    de, d_table = (
+        at(pointer(layer.de, like), first * size),
+        at(pointer(layer.d_table, like), first * layer.gates_row),
+    )
+    across, four = line(de), 4 * layer.padded
+    product(de, size, d_table, layer.gates_row, 1, pointer(layer.backward_x, like), across, four * across,
+            min(CHARACTERS, layer.vocabulary - first), four, size, more, 1)  # fmt: skip
+
+
+@inner
+def gathered_embedding_gradient(batch, layer, network, atom, like):
+    """As `table_embedding_gradient`, from dx; a tied output matrix has left its share there before."""
+    size, first = layer.width, atom * CHARACTERS
+    de = at(pointer(layer.de, like), first * size)
+    rows = min(CHARACTERS, layer.vocabulary - first)
     ids, dx = ids_pointer(batch.ids), pointer(layer.dx, like)
     if not network.tied:
         for k in range(rows * size):

@@ -41,11 +41,11 @@ FAILED = -1  # in place of a length: the logits were not finite
 
 
 @kernel
-def pack_program(layers, head, vocabulary, embedding, e, like):
-    """Pack all layers and the output layer; ids go through the first one's table. `e` is an address."""
+def pack_program(layers, head, like):
+    """Pack all layers and the output layer; ids go through the first one's table."""
     for l in range(len(layers)):
         for block in range(blocks(layers[l], like)):
-            pack_block(layers[l], block, vocabulary, e, embedding if l == 0 else 0, like)
+            pack_block(layers[l], block, like)
     pack_head(head[0], layers[0].hidden, like)
 
 

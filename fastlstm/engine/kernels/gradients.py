@@ -17,7 +17,7 @@ def gradient_atoms(layer):
 
 
 @inner
-def weight_gradients(batch, layer, atom, vocabulary, e, e_row, embedding, like):
+def weight_gradients(batch, layer, atom, like):
     """dW_h, dW_x and db of one atom's units, each a sum over all positions in their order."""
     gate, first = atom % 4, atom // 4 * UNITS
     units = min(UNITS, layer.hidden - first)
@@ -37,15 +37,15 @@ def weight_gradients(batch, layer, atom, vocabulary, e, e_row, embedding, like):
         db_row[u] = 0
     if layer.table:
         d_table = at(pointer(layer.d_table, like), column)
-        table_gradient(batch, layer, d_table, d_gates, vocabulary, whole)
-        for v in range(vocabulary):
+        table_gradient(batch, layer, d_table, d_gates, whole)
+        for v in range(layer.vocabulary):
             add(db_row, at(d_table, v * layer.gates_row), whole)
-        if embedding:
-            product(dw_x, layer.dw_x_row, d_table, 1, layer.gates_row, pointer(e, like), e_row, across,
-                    units, vocabulary, embedding, 0, 1)  # fmt: skip
+        if layer.e_rows:
+            product(dw_x, layer.dw_x_row, d_table, 1, layer.gates_row, pointer(layer.e_rows, like), layer.x_row, across,
+                    units, layer.vocabulary, layer.width, 0, 1)  # fmt: skip
         else:
             for u in range(units):
-                for v in range(vocabulary):
+                for v in range(layer.vocabulary):
                     dw_x[u * layer.dw_x_row + v] = d_table[v * layer.gates_row + u]
     else:
         for n in range(batch.positions):
@@ -123,10 +123,10 @@ recurrent_gradient = either(recurrent_gradient, recurrent_gradient_of_pairs)
 
 
 @inner
-def table_gradient(batch, layer, d_table, d_gates, vocabulary, whole):
+def table_gradient(batch, layer, d_table, d_gates, whole):
     """d_table[v] = the sum of d_gates over the positions whose id is v."""
     ids = ids_pointer(batch.ids)
-    for v in range(vocabulary):
+    for v in range(layer.vocabulary):
         for u in range(whole):
             d_table[v * layer.gates_row + u] = 0
     for n in range(batch.positions):

@@ -21,7 +21,7 @@ def blocks(layer, like):
 
 
 @inner
-def pack_block(layer, block, vocabulary, e, embedding, like):
+def pack_block(layer, block, like):
     """Pack everything that belongs to the units of one line: panels, transposed panels, bias, table columns."""
     w_h, w_x = pointer(layer.w_h, like), pointer(layer.w_x, like)
     b_h, b_x = pointer(layer.b_h, like), pointer(layer.b_x, like)
@@ -60,13 +60,13 @@ def pack_block(layer, block, vocabulary, e, embedding, like):
             table_x = at(pointer(layer.table_x, like), panel * layer.width * across)
             if layer.table_x != layer.forward_x:
                 pack_columns(table_x, rows_x, layer.w_x_row, units, layer.width)
-            for v in range(vocabulary):
+            for v in range(layer.vocabulary):
                 copy(at(table, v * layer.gates_row), bias, across)
-            if embedding:
-                product(table, layer.gates_row, pointer(e, like), embedding, 1, table_x, across, 0,
-                        vocabulary, embedding, across, 1, 0)  # fmt: skip
+            if layer.e:
+                product(table, layer.gates_row, pointer(layer.e, like), layer.width, 1, table_x, across, 0,
+                        layer.vocabulary, layer.width, across, 1, 0)  # fmt: skip
             else:
-                for v in range(vocabulary):
+                for v in range(layer.vocabulary):
                     add(at(table, v * layer.gates_row), at(table_x, v * across), across)
 
 

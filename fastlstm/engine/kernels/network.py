@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner, kernel
 from fastlstm.engine.kernels.dropout import drop
-from fastlstm.engine.kernels.embedding import CHARACTERS, embed_rows, embedding_gradient, gather
+from fastlstm.engine.kernels.embedding import (
+    embed_rows,
+    embedding_atoms,
+    gather,
+    gathered_embedding_gradient,
+    table_embedding_gradient,
+)
 from fastlstm.engine.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.engine.kernels.head import (
     head_atoms,
@@ -185,13 +191,13 @@ def run_network(batch, layers, head, network, like, board):
         for l in range(network.layers):
             begin, end = end, end + blocks(layers[l], like)
             while ticket < end:
-                pack_block(layers[l], ticket - begin, network.vocabulary, network.e, network.embedding, like)
+                pack_block(layers[l], ticket - begin, like)
                 ticket = finish(board)
         end += 1
         if ticket < end:
             pack_head(head, layers[network.layers - 1].hidden, like)
-            if network.e_rows:
-                embed_rows(network, like)
+            if layers[0].e_rows:
+                embed_rows(layers[0], like)
             ticket = finish(board)
         wait(board, end)
     if batch.split:
@@ -217,8 +223,7 @@ def run_network(batch, layers, head, network, like, board):
     for l in range(network.layers):
         begin, end = end, end + gradient_atoms(layers[l])
         while ticket < end:
-            weight_gradients(batch, layers[l], ticket - begin, network.vocabulary, network.e_rows, network.e_row,
-                             network.embedding, like)  # fmt: skip
+            weight_gradients(batch, layers[l], ticket - begin, like)
             ticket = finish(board)
     begin, end = end, end + head_atoms(top)
     while ticket < end:
@@ -232,10 +237,13 @@ def run_network(batch, layers, head, network, like, board):
         ticket = finish(board)
 
     wait(board, end)
-    if network.embedding:
-        begin, end = end, end + -(-network.vocabulary // CHARACTERS)
+    if layers[0].e:
+        begin, end = end, end + embedding_atoms(layers[0])
         while ticket < end:
-            embedding_gradient(batch, layers[0], network, ticket - begin, like)
+            if network.gathered:
+                gathered_embedding_gradient(batch, layers[0], network, ticket - begin, like)
+            else:
+                table_embedding_gradient(layers[0], ticket - begin, network.tied, like)
             ticket = finish(board)
         wait(board, end)
     if network.pieces:

@@ -54,6 +54,9 @@ LAYER = record(
     "x", "x_row",  # (N, Ip) dense inputs
     "x_operand", "x_operand_row",  # (N, Ip): x
     "states_below",  # whether x are a layer's states, which begin with B initial ones
+    "vocabulary",  # V, where inputs are ids: of one-hot rows, or of an embedding's
+    "e",  # (V, I): the embedding, contiguous
+    "e_rows",  # (V, Ip): the embedding on whole lines
     "table", "d_table",  # (V, 4Hp): what an id adds to the gates' arguments, and its gradient
     "dh",  # (N, Hp): gradients of the layer's outputs
     "dc",  # (B, Hp): gradients of cell states
@@ -73,6 +76,7 @@ LAYER = record(
     "width_out",  # elements from one row of out to the next: more than H where two directions share it
     "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out",
     "dx", "dh0",  # (N, Ip) and (B, Hp), the layer's own, where these gradients are asked for
+    "de",  # (V, I): the embedding's gradient, likewise
 )  # fmt: skip
 
 HEAD = record(
@@ -93,10 +97,6 @@ HEAD = record(
 
 NETWORK = record(
     "layers",
-    "vocabulary",
-    "embedding",  # E, or 0 for one-hot inputs
-    "e", "de",  # (V, E) embeddings and their gradients
-    "e_rows", "e_row",  # (V, Ep): the embeddings on whole lines
     "gathered",  # whether the first layer's inputs are gathered embeddings, not table rows
     "tied",
     "embedding_keep", "embedding_key",  # dropout of the gathered embeddings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner, kernel
+from fastlstm.engine.kernels.embedding import embed_rows, embedding_atoms, table_embedding_gradient
 from fastlstm.engine.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.engine.kernels.layer import (
     active_rows,
@@ -44,11 +45,15 @@ def move_rows(batch, layer, outside, outside_row, inside, inside_row, units, t, 
 
 
 @inner
-def pack_phase(layer, like, board, ticket, end, vocabulary):
+def pack_phase(layer, like, board, ticket, end):
     """Pack the layer's panels, unless that is done."""
     begin, end = end, end + (0 if layer.packed else blocks(layer, like))
     while ticket < end:
-        pack_block(layer, ticket - begin, vocabulary, 0, 0, like)
+        pack_block(layer, ticket - begin, like)
+        ticket = finish(board)
+    end += 1 if layer.e_rows and not layer.packed else 0
+    if ticket < end:
+        embed_rows(layer, like)
         ticket = finish(board)
     wait(board, end)
     return ticket, end
@@ -90,7 +95,7 @@ def input_spans(batch, layer):
 
 @inner
 def run_forward(batch, layer, like, board):
-    ticket, end = pack_phase(layer, like, board, draw(board), 0, layer.width)
+    ticket, end = pack_phase(layer, like, board, draw(board), 0)
     bounds = ids_pointer(batch.bounds)
     if batch.split:
         end += 1
@@ -149,7 +154,7 @@ def run_backward(batch, layer, like, board):
             recurrence_backward(batch, layer, first, last, like)
             ticket = finish(board)
         wait(board, end)
-        begin, end = end, end + (input_spans(batch, layer) if layer.dx else 0)
+        begin, end = end, end + (spans(batch, 0, batch.rows) if layer.dx else 0)
         while ticket < end:
             position, rows = span(batch, 0, batch.rows, ticket - begin)
             inputs_span_backward(batch, layer, position, rows, 0, layer.width, like)
@@ -157,7 +162,12 @@ def run_backward(batch, layer, like, board):
             ticket = finish(board)
     begin, end = end, end + (gradient_atoms(layer) if layer.dw_h else 0)
     while ticket < end:
-        weight_gradients(batch, layer, ticket - begin, layer.width, 0, 0, 0, like)
+        weight_gradients(batch, layer, ticket - begin, like)
+        ticket = finish(board)
+    wait(board, end)
+    begin, end = end, end + (embedding_atoms(layer) if layer.de else 0)
+    while ticket < end:
+        table_embedding_gradient(layer, ticket - begin, 0, like)
         ticket = finish(board)
     wait(board, end)
 
@@ -186,5 +196,5 @@ def backward_program(batch, layer, like, board, patience):
 def pack_program(layer, like, board, patience):
     """Pack a layer's panels, and its table where it has one."""
     if enter(board):
-        pack_phase(layer[0], like, board, draw(board), 0, layer[0].width)
+        pack_phase(layer[0], like, board, draw(board), 0)
     leave(board, patience)
