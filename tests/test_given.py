@@ -63,8 +63,9 @@ def test_rare_values_become_one_and_are_said_to_be():
 
 
 def test_a_column_of_keys_teaches_nothing():
+    keys = fl.Names(["ab", "cd"] * 50, given={"T": [f"id{k}" for k in range(100)]})
     with pytest.raises(FastLSTMError, match="'T' hardly ever occur twice"):
-        finished([f"id{k}" for k in range(100)])
+        fl.CharLM().fit(keys, steps=1)
     with pytest.raises(FastLSTMError, match=r"1,200 values, and 1,000 are the most.*T:10"):
         finished([str(k) for k in range(1200) for _ in range(10)])
 

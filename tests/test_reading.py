@@ -329,7 +329,12 @@ BAD_TABLES: dict[str, Any] = {
         {},
         r"line 4: a line break inside the name 'an\nna', take it out, or read lines, which keep it (--as lines)",
     ),
-    "endless field": ("t.csv", "Name\nbo\n" + "x" * 140_000 + "\n", {}, "t.csv, line 3: no sound row"),
+    "long field": (
+        "t.csv",
+        "Name\nbo\n" + "x" * 140_000 + "\n",
+        {},
+        "t.csv, line 3: a name of 140,000 characters ('xxxxxxxxxxxxxxxxxxxx'…), and 5,000",
+    ),
     "long name": ("names.txt", "anna\n" + "x" * 5001, {}, "names.txt, line 2: a name of 5,001 characters"),
     "NUL": ("t.csv", "Name\nanna\nb\0o\n", {}, "t.csv, line 3: a NUL character"),
     "utf-16 without a mark": (

@@ -6,6 +6,7 @@ import copy
 import json
 import re
 import shlex
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 
@@ -95,6 +96,20 @@ def test_conditions_of_a_model_and_of_other_data_together():
     ):
         with pytest.raises(fl.FastLSTMError, match=re.escape(says)):
             merged([sex, year], fl.Names(["a"], given=given).given, None)
+
+
+def test_values_that_are_rare_in_all_of_the_data_may_be_a_models():
+    """25 countries, each in one row of a small table: a new model learns nothing from them, and one that knows them does."""
+    lands = [f"L{k}" for k in range(25)]
+    known = Condition("Land", tuple(lands), (10.0,) * 25)
+    small = fl.Names(["a", "b"] * 12 + ["a"], given={"Land": lands})
+    assert small.given is not None
+    with pytest.raises(fl.FastLSTMError, match="'Land' hardly ever occur twice"):
+        merged([], small.given, None)
+    assert merged([known], small.given, None) == (replace(known, counts=(1.0,) * 25),)
+    assert small.given.under([known])[:, 0].tolist() == list(range(1, 26))
+    more = fl.Names(["a"] * 25, given={"Land": [*lands[1:], "new"]}).given
+    assert merged([known], more, None)[0].values == (*lands, "other")
 
 
 def test_rows_of_other_data_under_a_models_conditions():

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 SEPARATORS = "\t;|,"  # where two fit alike, the earlier one: commas are also in numbers and in prose
 MARKUP = {"<!doctype": "HTML", "<html": "HTML", "<?xml": "XML", "{": "JSON", "[{": "JSON", '["': "JSON"}
 QUOTES = ('""', "''", "“”", "„“", "”“", "‘’", "«»", "»«", "``")
+LONGEST_FIELD = 1 << 24  # characters; without a limit a quote that is never closed would take in a whole file
 Rows = Sequence[list[str]]
+
+
+def reader(lines: Iterable[str], **options: Any) -> Any:
+    """csv's reader, for longer fields than it takes by itself (131,072 characters, a limit that the process has, not it)."""
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
+    return csv.reader(lines, **options)
 
 
 def is_number(cell: str) -> bool:
@@ -45,7 +53,7 @@ def declared(line: str) -> str | None:
 def fields(lines: Sequence[str], separator: str) -> tuple[float, int]:
     """The share of rows that have as many fields as the first, and how many it has, if that is what separates."""
     try:
-        counts = [len(row) for row in csv.reader(lines, delimiter=separator) if row]
+        counts = [len(row) for row in reader(lines, delimiter=separator) if row]
     except csv.Error:
         return 0.0, 0
     return (counts.count(counts[0]) / len(counts), counts[0]) if counts else (0.0, 0)
@@ -70,7 +78,7 @@ def columns_in(lines: Sequence[str]) -> str | None:
     """
     mark = separator(lines, "\0")
     share, width = fields(lines, mark)
-    rows = [row for row in csv.reader(lines, delimiter=mark) if row] if share == 1.0 and width > 1 else []
+    rows = [row for row in reader(lines, delimiter=mark) if row] if share == 1.0 and width > 1 else []
     if len(rows) < 2 or (mark == "," and not any(map(is_number, rows[-1]))):
         return None
     return mark

@@ -39,7 +39,7 @@ class NameFeed:
         self.data, self.vocabulary, self.seed = names, vocabulary, seed
         self.train, self.held_out = split_names(names, validation, seed)
         if conditions is None:
-            conditions = names.given.conditions if names.given else ()
+            conditions = names.given.as_new() if names.given else ()
         self.conditions = tuple(conditions)
         self._batches = NameBatches(self.train, vocabulary, batch_size, conditions, open_share, part)
         self.steps_per_epoch = len(self._batches)

@@ -59,10 +59,8 @@ class Column:
                 f"{quoted(OTHER)}"
             )
         own = [label for label, place in labels.items() if label and counts[place] and not rare[place]]
-        if not own and (rare.any() or not len(rows)):
-            raise FastLSTMError(
-                f"the values of {quoted(self.title)} hardly ever occur twice: there is nothing to learn from them"
-            )
+        if not own and not len(rows):
+            raise FastLSTMError(f"there is no row with a value of {quoted(self.title)}")
         if len(own) > MOST:
             raise FastLSTMError(
                 f"{quoted(self.title)} has {len(own):,} values, and {MOST:,} are the most; numbers can be put in bins "

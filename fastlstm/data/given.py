@@ -136,6 +136,30 @@ class Given(NamedTuple):
             numbers[:, place] = table[cells.rows]
         return numbers
 
+    def brings(self, column: int, known: Condition | None = None) -> list[str]:
+        """The values of a column that a model with the condition `known` has not met, "other" only where it stands for some.
+
+        Raises FastLSTMError where a column is new and has rare values only.
+        """
+        own, cells = self.conditions[column], self.cells[column]
+        met = known.find if known else lambda text: None
+        values = [value for value in own.values if met(value) is None]
+        if cells and OTHER in values:
+            used = (cells.labels[place] for place in np.unique(cells.rows))
+            if all(label in own.values or met(label) is not None for label in used):
+                values.remove(OTHER)
+        if not known and cells and {OTHER, UNKNOWN}.issuperset(values):
+            raise FastLSTMError(
+                f"the values of {quoted(own.title)} hardly ever occur twice: there is nothing to learn from them"
+            )
+        return values
+
+    def as_new(self) -> tuple[Condition, ...]:
+        """The conditions as a new model has them; FastLSTMError where one has rare values only."""
+        for column, _ in enumerate(self.conditions):
+            self.brings(column)
+        return self.conditions
+
     def describe(self) -> str:
         """The columns and their values."""
         return "given " + ", ".join(condition.describe() for condition in self.conditions)
@@ -173,9 +197,9 @@ def merged(
     if given is None:
         return tuple(known)
     all_of = {condition.title.casefold(): condition for condition in known}
-    for own in given.conditions:
-        theirs = all_of.get(own.title.casefold(), own)
-        all_of[own.title.casefold()] = _joined(theirs, own)
+    for column, own in enumerate(given.conditions):
+        theirs = all_of.get(own.title.casefold())
+        all_of[own.title.casefold()] = _joined(theirs or own, own, given.brings(column, theirs))
     conditions = list(all_of.values())
     numbers = given.under(conditions)
     for own in given.conditions:
@@ -185,23 +209,22 @@ def merged(
     return tuple(conditions)
 
 
-def _joined(known: Condition, own: Condition) -> Condition:
-    """A condition with the values of another one behind its own."""
+def _joined(known: Condition, own: Condition, brought: Sequence[str]) -> Condition:
+    """A condition with the values `brought` by another one behind its own."""
     if own.width not in (0, known.width):
         raise FastLSTMError(
             f"{quoted(own.title)} comes in bins of {own.width:g}, and the model has "
             f"{f'bins of {known.width:g}' if known.width else 'its values as they are'}: give the column in the same way"
         )
     values = list(known.values)
-    for value in own.values:
-        if known.find(value) is None:
-            label = bin_label(value, known.width) if known.width and not own.width else value
-            if label is None and value not in (OTHER, UNKNOWN):
-                raise FastLSTMError(
-                    f"{quoted(value)} in {quoted(own.title)} is no number, and the model has bins of {known.width:g}"
-                )
-            label = label or value
-            values += [label] * (label not in values)
+    for value in brought:
+        label = bin_label(value, known.width) if known.width and not own.width else value
+        if label is None and value not in (OTHER, UNKNOWN):
+            raise FastLSTMError(
+                f"{quoted(value)} in {quoted(own.title)} is no number, and the model has bins of {known.width:g}"
+            )
+        label = label or value
+        values += [label] * (label not in values)
     if len(values) > MOST:
         raise FastLSTMError(f"{quoted(own.title)} comes to {len(values):,} values, and {MOST:,} are the most")
     return replace(known, values=tuple(values), counts=(0.0,) * len(values))

@@ -75,7 +75,7 @@ class Table(Rows):
         self._options: dict[str, Any] = {"delimiter": delimiter, "strict": True}
         if delimiter is None:
             self._options, header = {"delimiter": "\0", "quoting": csv.QUOTE_NONE}, False
-        self._reader = csv.reader(chain(first[self._start :], text), **self._options)
+        self._reader = dialects.reader(chain(first[self._start :], text), **self._options)
         self._broken: csv.Error | None = None
         self._ahead: list[tuple[int, list[str]]] = []
         self.head = self._read_ahead()
@@ -180,7 +180,7 @@ class Table(Rows):
     def _broken_line(self) -> int:
         """Where the unreadable row begins: an open quote is noticed only at the file's end."""
         line = 1 + self._start
-        reader = csv.reader(islice(self.source.lines(), self._start, None), **self._options)
+        reader = dialects.reader(islice(self.source.lines(), self._start, None), **self._options)
         with suppress(csv.Error):
             for _ in reader:
                 line = self._start + reader.line_num + 1
