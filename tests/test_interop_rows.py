@@ -435,7 +435,9 @@ def ways(monkeypatch):
     return found
 
 
-@pytest.mark.filterwarnings("ignore:fastlstm left an LSTM", "ignore:Anomaly Detection", "ignore:Full backward hook")
+@pytest.mark.filterwarnings(
+    "ignore:fastlstm left an LSTM", "ignore:Anomaly Detection", "ignore:Full backward hook"
+)
 @pytest.mark.parametrize("name", CASES)
 def test_a_case_gives_what_pytorchs_own_layer_gives(name, ways):
     run, by_ids, direct, embedding, options = CASES[name]

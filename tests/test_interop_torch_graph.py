@@ -108,7 +108,7 @@ def test_nothing_is_kept_where_no_gradient_is_wanted(caches):
 
 
 def test_caches_live_until_the_backward_pass_or_the_graphs_end(caches):
-    loss = LSTM(3, 4, bidirectional=True)(torch.randn(2, 2, 3))[0].sum()
+    loss = LSTM(3, 4, 2, bidirectional=True)(torch.randn(2, 2, 3))[0].sum()
     loss.backward(retain_graph=True)
     assert [cache() is None for cache in caches] == [False, False]
     loss.backward()

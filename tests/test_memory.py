@@ -18,7 +18,7 @@ from networks import Sample, randomize
 from fastlstm.engine import arena, parameters, sequence, workers
 from fastlstm.engine.arena import Arena, row_stride, whole_lines
 from fastlstm.engine.kernels.records import address
-from fastlstm.engine.layout import SPLIT, Weights
+from fastlstm.engine.layout import SPLIT, Weights, sorted_plan
 from fastlstm.engine.layout import place as place_of
 from fastlstm.engine.memory import LINE, aligned
 from fastlstm.generation import stream
@@ -172,26 +172,26 @@ def test_the_array_api_stays_within_the_callers_arrays(
     w_h, w_x = place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1))
     b, b_x = place(4 * H), place(4 * H)
     weights = Weights(place_of(w_h), place_of(w_x), address(b), address(b_x))
-    h0, c0, dh_n, dc_n = (place(B, H) for _ in range(4))
-    # Rows that lie further apart than H, as those of two directions in one array do.
-    apart = (B * (H + 3), H + 3, 1)
-    out, dout = place(T, B, H, strides=apart), place(T, B, H, strides=apart)
+    h0, c0, dh_n, dc_n = (place(2, B, H) for _ in range(4))
+    # Rows that lie further apart than both directions' H.
+    apart = (B * (2 * H + 3), 2 * H + 3, 1)
+    out, dout = place(T, B, 2 * H, strides=apart), place(T, B, 2 * H, strides=apart)
     lengths = rng.integers(0, T + 1, B)
     lengths[-1] = T
-    plan = sequence.sorted_plan(T, B, lengths)
+    plan = sorted_plan(T, B, lengths)
     unchanged = (x, e, w_h, w_x, b, b_x, h0, c0, dout, dh_n, dc_n)
     given = [array.copy() for array in unchanged]
     frozen = sequence.Frozen(np.hstack([w_h, w_x]), b, paired) if packed else weights
-    kind = sequence.Kind(np.dtype(dtype), H, I, ids, paired, V if embedded else 0)
     real = (np.arange(T)[:, None] < lengths)[..., None]
-    for reverse in (False, True):
-        finals, results = [(place(B, H), place(B, H)) for _ in range(2)], []
+    for D, reverse in ((1, False), (1, True), (2, False)):
+        kind = sequence.Kind(np.dtype(dtype), H, I, ids, paired, V if embedded else 0, D)
+        finals, results = [(place(D, B, H), place(D, B, H)) for _ in range(2)], []
+        written = np.arange(2 * H) < D * H
         for final, keep in zip(finals, (False, True), strict=True):
             # All that is real is written, and nothing else.
-            out[...] = np.where(real, np.nan, 7)
+            out[...] = np.where(real & written, np.nan, 7)
             cache = sequence.forward(
-                kind, source, *plan, frozen, addresses((h0, c0)), place_of(out), addresses(final),
-                keep, 2, reverse
+                kind, source, *plan, [frozen] * D, addresses((h0, c0)), place_of(out), addresses(final), keep, 2, reverse
             )  # fmt: skip
             results.append(out.copy())
         assert cache is not None
@@ -199,26 +199,24 @@ def test_the_array_api_stays_within_the_callers_arrays(
         for array in dx:
             array[...] = np.where(real, np.nan, 7)
         de = [place(V, I)] if embedded else []
-        states = place(B, H), place(B, H)
-        dw = (
-            place(4 * H, H, strides=(H + 3, 1)),
-            place(4 * H, I, strides=(I + 5, 1)),
-            place(4 * H),
-            place(4 * H),
-        )
-        for array in (*dw, *de):
+        states = place(D, B, H), place(D, B, H)
+        shapes = ((4 * H, H, H + 3), (4 * H, I, I + 5), (4 * H, 1, 1), (4 * H, 1, 1))
+        dw = [[place(rows, n, strides=(row, 1)) for rows, n, row in shapes] for _ in range(D)]
+        changed = *states, *(array for each in dw for array in each), *de
+        for array in changed:
             array[...] = np.nan
-        gradients = Weights(place_of(dw[0]), place_of(dw[1]), address(dw[2]), address(dw[3]))
+        gradients = [Weights(place_of(h), place_of(x), address(b), address(b_x)) for h, x, b, b_x in dw]
         sequence.backward(place_of(dout), cache, addresses((dh_n, dc_n)), address(dx[0]) if dx else 0, gradients,
                           addresses(states), 2, address(de[0]) if de else 0)  # fmt: skip
         for one, other in ((results[1], results[0]), *zip(*finals, strict=True)):
             assert np.array_equal(one, other)
-        for array in (results[0], *dx):
+        for array, real_here in ((results[0], real & written), *((array, real) for array in dx)):
             assert np.isfinite(array).all()
-            assert (np.where(real, 7, array) == 7).all()
-        for array in (*finals[0], *states, *dw, *de):
+            assert (np.where(real_here, 7, array) == 7).all()
+        for array in (*finals[0], *changed):
             assert np.isfinite(array).all()
-        assert np.array_equal(dw[2], dw[3])
+        for *_, b_h, b_x in dw:
+            assert np.array_equal(b_h, b_x)
     guards.check()
     zones.check()
     for array, before in zip(unchanged, given, strict=True):

@@ -73,9 +73,9 @@ class Plan(NamedTuple):
         """Whether the workers share the units of a single row."""
         return self.rows == 1 and self.split(hidden)
 
-    def shared(self, hidden: int) -> float:
+    def shared(self, hidden: int, directions: int = 1) -> float:
         """The share of the time that several workers can have: of a single group only the weights' gradients."""
-        return 1.0 if len(self.bounds) > 2 or self.split(hidden) else ALONE
+        return 1.0 if len(self.bounds) > 2 or directions > 1 or self.split(hidden) else ALONE
 
 
 def plan_of(start: np.ndarray, rows: int) -> Plan:
@@ -175,6 +175,14 @@ def packed_plan(active: np.ndarray, rows: int) -> Plan:
     start = np.zeros(len(active) + 1, np.int32)
     np.cumsum(active, out=start[1:])
     return plan_of(start, rows)
+
+
+def sorted_plan(steps: int, rows: int, lengths: np.ndarray | None) -> tuple[Plan, np.ndarray | None]:
+    """The plan of a padded batch, and the order (B,), int32, of its rows by falling length where not all are full."""
+    if lengths is None:
+        return full_plan(steps, rows), None
+    order = np.argsort(-lengths, kind="stable").astype(np.int32)
+    return ragged_plan(steps, lengths[order]), order
 
 
 class LayerMemory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -19,14 +19,12 @@ from fastlstm.engine.layout import (
     Plan,
     Room,
     Weights,
-    full_plan,
     fused_weights,
-    ragged_plan,
 )
 from fastlstm.engine.memory import aligned
 
-# Where hidden and cell states (B, H), or their gradients, are: contiguous rows. 0: they are zero; both 0 for results: they
-# are not wanted.
+# Where hidden and cell states (D, B, H), or their gradients, are: contiguous. 0: they are zero; both 0 for results: they are
+# not wanted.
 Addresses = tuple[int, int]
 
 
@@ -34,7 +32,7 @@ class Kind(NamedTuple):
     """What decides a layer's memory, apart from the batch.
 
     `ids` says that its inputs are ids, not floats: of one-hot rows or, where there is a `vocabulary`, of rows of an embedding
-    with so many. `paired`: operands of products are pairs of bfloat16.
+    with so many. `paired`: operands of products are pairs of bfloat16. One of two `directions` goes backwards.
     """
 
     dtype: np.dtype
@@ -43,6 +41,7 @@ class Kind(NamedTuple):
     ids: bool
     paired: bool = False
     vocabulary: int = 0
+    directions: int = 1
 
 
 class Ids(NamedTuple):
@@ -52,54 +51,66 @@ class Ids(NamedTuple):
     e: int = 0
 
 
+class Direction:
+    """One direction of a layer: its memory, and its record's fields that each call sets."""
+
+    def __init__(self, arena: Arena, records: np.ndarray, d: int, kind: Kind) -> None:
+        self.record = Row(records, d)
+        self.memory = LayerMemory(arena, f"lstm.{d}", self.record, kind.hidden, kind.width)
+        self.record["more"] = d > 0
+        self.set_forward = self.record.setter(
+            "step", "packed", "order", "x_in", "out", "begin", "carried", "h0_in", "c0_in", "h_n_out", "c_n_out",
+            "width_out"
+        )  # fmt: skip
+        self.set_backward = self.record.setter(
+            "width_out", "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out", "dx", "dh0", "de"
+        )
+        self.dh0 = 0
+
+
 class Workspace(Uncopied):
-    """The arena and record of one layer's shape, used by one call or cache at a time."""
+    """The arena and records of one layer's shape, used by one call or cache at a time."""
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.arena = Arena(kind.dtype, kind.paired)
-        self.record = np.zeros(1, LAYER)
-        record = Row(self.record)
-        self.memory = LayerMemory(self.arena, "lstm", record, kind.hidden, kind.width)
-        self.set_forward = record.setter(
-            "step", "packed", "order", "x_in", "out", "begin", "carried", "h0_in", "c0_in", "h_n_out", "c_n_out",
-            "width_out"
-        )  # fmt: skip
-        self.set_backward = record.setter(
-            "width_out", "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out", "dx", "dh0", "de"
-        )
+        self.records = np.zeros(kind.directions, LAYER)
+        self.directions = [Direction(self.arena, self.records, d, kind) for d in range(kind.directions)]
         # Any array of what operands are elements of tells the programs which type it is.
         self.like = aligned(1, self.arena.operands)
-        self._use: tuple[bool, bool, Frozen | None] | None = None
+        self._use: tuple[bool, bool, Sequence[Frozen]] | None = None
         self._room = Room(0, 0)
+        self.dx = 0
 
-    def reserve(self, plan: Plan, backward: bool, frozen: Frozen | None) -> None:
-        """Room for a batch and the record that says where it is, unless the last batch's will do."""
+    def reserve(self, plan: Plan, backward: bool, frozen: Sequence[Frozen]) -> None:
+        """Room for a batch and the records that say where it is, unless the last batch's will do."""
         single = backward and plan.single(self.kind.hidden)
-        vectors = not self.kind.ids or self.kind.vocabulary > 0
         use = backward, single, frozen
         if use == self._use and plan.rows <= self._room.rows and plan.positions <= self._room.positions:
             return
         room = Room(max(plan.rows, self._room.rows), max(plan.positions, self._room.positions))
         # Until all of it is done, nothing is: an interruption may leave a record without addresses.
         self._use = None
-        memory = self.memory
-        if frozen is not None:
-            frozen.lend(memory.record, self.kind.ids)
-        else:
-            memory.panels()
-            if self.kind.ids:
-                memory.table(self.kind.vocabulary or memory.width, self.kind.vocabulary > 0, backward)
-        memory.forward(room)
-        memory.record.fill(shares=0, backward_h=0, backward_x=0)
-        if backward:
-            memory.backward(room, vectors, single)
-            self.dh0 = address(memory.keep("dh0", room.rows, memory.row))
-            if vectors:
-                self.dx = address(memory.keep("dx", room.positions, memory.x_row))
-        if not self.kind.ids:
-            memory.keep("x", room.positions, memory.x_row)
-            memory.keep_as("x_operand", "x", room.positions, memory.record["x_operand_row"])
+        vectors = not self.kind.ids or self.kind.vocabulary > 0
+        for d, direction in enumerate(self.directions):
+            memory, record = direction.memory, direction.record
+            if frozen:
+                frozen[d].lend(record, self.kind.ids)
+            else:
+                memory.panels()
+                if self.kind.ids:
+                    memory.table(self.kind.vocabulary or memory.width, self.kind.vocabulary > 0, backward)
+            memory.forward(room)
+            record.fill(shares=0, backward_h=0, backward_x=0)
+            if backward:
+                memory.backward(room, vectors, single)
+                direction.dh0 = address(memory.keep("dh0", room.rows, memory.row))
+            if not self.kind.ids:
+                memory.keep("x", room.positions, memory.x_row)
+                memory.keep_as("x_operand", "x", room.positions, record["x_operand_row"])
+        if backward and vectors:
+            memory = self.directions[0].memory
+            self.dx = address(memory.keep("dx", room.positions, memory.x_row))
         self._use, self._room = use, room
 
 
@@ -132,16 +143,16 @@ class Frozen(Uncopied):
         self.weights = fused_weights(*self.arrays)
         self.hidden, self.width, self.dtype = len(W) // 4, W.shape[1] - len(W) // 4, W.dtype
         self.workspace = Workspace(Kind(self.dtype, self.hidden, self.width, ids, paired))
-        memory = self.workspace.memory
+        memory = self.workspace.directions[0].memory
         memory.weights(self.weights)
         if ids:
             memory.table(self.width, False, False)
         memory.panels()
-        workers.run(pack_program, self.workspace.record, self.workspace.like)
+        workers.run(pack_program, self.workspace.records, self.workspace.like)
 
     def lend(self, record: Row, ids: bool) -> None:
         """Let another layer's record read these panels."""
-        own = self.workspace.memory.record
+        own = self.workspace.directions[0].record
         for field in ("forward_h", "forward_x", "bias"):
             record[field] = own[field]
         record["table"] = own["table"] if ids else 0
@@ -154,7 +165,8 @@ class Cache(Uncopied):
         self, workspace: Workspace, plan: Plan, order: np.ndarray | None, ids: np.ndarray | None
     ) -> None:
         self.workspace, self.plan, self.order, self.ids = workspace, plan, order, ids
-        self.dtype, self.hidden, self.width, *_ = workspace.kind
+        self.dtype, self.hidden, self.width, *_, self.directions = workspace.kind
+        self.row_bytes = self.hidden * self.dtype.itemsize
         # The backward pass writes over the gates; a second one has them computed again.
         self.spent = False
         # One backward pass at a time.
@@ -165,14 +177,19 @@ class Cache(Uncopied):
         """Steps and sequences."""
         return self.plan.steps, self.plan.rows
 
+    def states(self, first: Addresses, d: int) -> Addresses:
+        """Where the states of direction d are, if those of the first are there."""
+        further = d * self.plan.rows * self.row_bytes
+        return first[0] and first[0] + further, first[1] and first[1] + further
+
     def run(self, program: Callable[..., None], threads: workers.Threads, passes: int) -> None:
         """Run one of the layer's programs; `passes` is 1 for forward, 2 for backward."""
-        work = 8.0 * passes * self.plan.positions * self.hidden * (self.hidden + self.width)
-        work *= self.plan.shared(self.hidden)
+        work = 8.0 * passes * self.directions * self.plan.positions * self.hidden * (self.hidden + self.width)
+        work *= self.plan.shared(self.hidden, self.directions)
         workers.run(
             program,
             self.plan.record(self.hidden, self.ids),
-            self.workspace.record,
+            self.workspace.records,
             self.workspace.like,
             threads=threads,
             work=work,
@@ -183,14 +200,6 @@ class Cache(Uncopied):
         workspace: Workspace | None = getattr(self, "workspace", None)
         if workspace is not None and _free is not None and workspace.arena.bytes <= (KEPT_BYTES or 0):
             _free.appendleft(workspace)
-
-
-def sorted_plan(steps: int, rows: int, lengths: np.ndarray | None) -> tuple[Plan, np.ndarray | None]:
-    """The plan of a padded batch, and the order (B,), int32, of its rows by falling length where not all are full."""
-    if lengths is None:
-        return full_plan(steps, rows), None
-    order = np.argsort(-lengths, kind="stable").astype(np.int32)
-    return ragged_plan(steps, lengths[order]), order
 
 
 def compact_ids(x: np.ndarray, plan: Plan, order: np.ndarray | None) -> np.ndarray:
@@ -205,45 +214,48 @@ def forward(
     x: int | Ids,
     plan: Plan,
     order: np.ndarray | None,
-    weights: Weights | Frozen,
+    weights: Sequence[Weights] | Sequence[Frozen],
     initial: Addresses,
     out: Place,
     final: Addresses,
     keep_cache: bool,
     threads: workers.Threads,
-    reverse: bool,
+    reverse: bool = False,
 ) -> Cache | None:
     """`lstm_forward` for valid arguments: fills `out` and the final states.
 
-    x is where the inputs are, contiguous rows, or ids. With an order they are (T, B, I), and out is (T, B, H). Without one, x
-    and out hold the plan's positions and no others, which is the same in a batch of full sequences.
+    x is where the inputs are, contiguous rows, or ids. With an order they are (T, B, I), and out is (T, B, D·H). Without one,
+    x and out hold the plan's positions and no others, which is the same in a batch of full sequences. Of two directions, each
+    of which has its weights, the second one is the reverse.
     """
     vectors, (ids, e) = (0, x) if isinstance(x, Ids) else (x, (None, 0))
     cache = Cache(take_workspace(kind), plan, order, None if ids is None else compact_ids(ids, plan, order))
     workspace = cache.workspace
-    lent = weights if isinstance(weights, Frozen) and not keep_cache else None
+    lent = [] if keep_cache else [own for own in weights if isinstance(own, Frozen)]
     workspace.reserve(plan, keep_cache, lent)
-    if lent is None:
-        workspace.memory.weights(weights.weights if isinstance(weights, Frozen) else weights)
-    step, rows, carried = -1 if reverse else 1, address(order), initial != (0, 0)
-    workspace.set_forward(
-        step,
-        lent is not None,
-        rows,
-        vectors,
-        out.address,
-        1,
-        carried,
-        *initial,
-        *final,
-        out.row,
-    )
-    workspace.memory.record["e"] = e
+    rows, carried = address(order), initial != (0, 0)
+    for d, (direction, own) in enumerate(zip(workspace.directions, weights, strict=True)):
+        if not lent:
+            direction.memory.weights(own.weights if isinstance(own, Frozen) else own)
+        direction.record["e"] = e
+        direction.set_forward(
+            -1 if reverse or d else 1,
+            bool(lent),
+            rows,
+            vectors,
+            out.address + d * cache.row_bytes,
+            1,
+            carried,
+            *cache.states(initial, d),
+            *cache.states(final, d),
+            out.row,
+        )
     cache.run(forward_program, threads, 1)
     if not keep_cache:
         return None
     # The panels now hold what the backward pass needs of the weights; nothing of the caller's is read or written again.
-    workspace.set_forward(step, 1, rows, 0, 0, 0, carried, 0, 0, 0, 0, 0)
+    for direction in workspace.directions:
+        direction.set_forward(direction.record["step"], 1, rows, 0, 0, 0, carried, 0, 0, 0, 0, 0)
     return cache
 
 
@@ -252,7 +264,7 @@ def backward(
     cache: Cache,
     final: Addresses,
     dx: int,
-    gradients: Weights,
+    gradients: Sequence[Weights],
     initial: Addresses,
     threads: workers.Threads,
     de: int = 0,
@@ -267,7 +279,16 @@ def backward(
         if cache.spent:
             cache.run(forward_program, threads, 1)
         cache.spent = True
-        dh0 = workspace.dh0 if initial != (0, 0) else 0
-        workspace.set_backward(dout.row, dout.address, dx, *final, *initial, dx and workspace.dx, dh0, de)
-        workspace.memory.gradients(gradients)
+        for d, (direction, own) in enumerate(zip(workspace.directions, gradients, strict=True)):
+            direction.set_backward(
+                dout.row,
+                dout.address + d * cache.row_bytes,
+                dx,
+                *cache.states(final, d),
+                *cache.states(initial, d),
+                dx and workspace.dx,
+                direction.dh0 if initial != (0, 0) else 0,
+                de,
+            )
+            direction.memory.gradients(own)
         cache.run(backward_program, threads, 2)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fastlstm.engine.layout import Place, Plan, Weights
-from fastlstm.engine.sequence import Addresses, Cache, Frozen, Ids, Kind, backward, forward
+from fastlstm.engine.sequence import Cache, Frozen, Ids, Kind, backward, forward
 from fastlstm.interop.crew import crew
 from fastlstm.interop.gate import DTYPES, Options, foreign, leave, recording, uncompiled
 from fastlstm.interop.rows import Rows, only_the_embedding
@@ -43,10 +43,10 @@ def run(
     c0: Tensor | None,
     call: Call,
     *weights: Any,
-    keep_caches: bool = False,
+    keep_cache: bool = False,
     frozen: Sequence[Frozen] = (),
-) -> tuple[Tensor, Tensor, Tensor, list[Cache]]:
-    """From x and states (D, B, H) to outputs (T, B, D·H), final states (D, B, H) and, if kept, the caches.
+) -> tuple[Tensor, Tensor, Tensor, Cache | None]:
+    """From x and states (D, B, H) to outputs (T, B, D·H), final states (D, B, H) and, if kept, the cache.
 
     x is (T, B, I), or (B, T, I). Of a packed batch or a single sequence it is (N, I), and the outputs are (N, D·H). The
     weights are PyTorch's: for each direction weight_ih (4H, I), weight_hh (4H, H), bias_ih and bias_hh (4H,), the last two
@@ -55,7 +55,7 @@ def run(
     """
     x, plan, rows = call.in_time(x), call.plan, call.rows
     (*shape, I), H, D, B = x.shape, weights[1].shape[1], len(weights) // 4, plan.rows
-    kind = Kind(DTYPES[x.dtype], H, I, rows is not None, call.paired, len(rows.weight) if rows else 0)
+    kind = Kind(DTYPES[x.dtype], H, I, rows is not None, call.paired, len(rows.weight) if rows else 0, D)
     h0, c0, *plain = map(_plain, (h0, c0, *weights))
     if rows is None:
         x = _plain(x)
@@ -63,15 +63,10 @@ def run(
     else:
         inputs = Ids(rows.ids.T if call.batch_first else rows.ids, rows.weight.data_ptr())
     out, h_n, c_n = x.new_empty((*shape, D * H)), x.new_empty((D, B, H)), x.new_empty((D, B, H))
-    part, caches = H * x.itemsize, []
-    for d in range(D):
-        initial, final = _states(h0, c0, d * B * part), _states(h_n, c_n, d * B * part)
-        own = frozen[d] if frozen else _weights(plain[4 * d : 4 * d + 4], I, H)
-        cache = forward(kind, inputs, plan, None, own, initial, Place(out.data_ptr() + d * part, D * H), final,
-                        keep_caches, crew(call.options.threads), d == 1)  # fmt: skip
-        if cache is not None:
-            caches.append(cache)
-    return out, h_n, c_n, caches
+    own = frozen or [_weights(plain[4 * d : 4 * d + 4], I, H) for d in range(D)]
+    cache = forward(kind, inputs, plan, None, own, (_address(h0), _address(c0)), Place(out.data_ptr(), D * H),
+                    (h_n.data_ptr(), c_n.data_ptr()), keep_cache, crew(call.options.threads))  # fmt: skip
+    return out, h_n, c_n, cache
 
 
 class Layer(torch.autograd.Function):
@@ -83,9 +78,9 @@ class Layer(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x, embedding, h0, c0, call: Call, *weights):
-        *outputs, caches = run(x, h0, c0, call, *weights, keep_caches=any(ctx.needs_input_grad))
-        if caches:
-            ctx.save_for_backward(_keep(caches), x, h0, c0, *weights)
+        *outputs, cache = run(x, h0, c0, call, *weights, keep_cache=any(ctx.needs_input_grad))
+        if cache is not None:
+            ctx.save_for_backward(_keep(cache), x, h0, c0, *weights)
             ctx.set_materialize_grads(False)
             ctx.call = call
         return tuple(outputs)
@@ -111,52 +106,43 @@ class Layer(torch.autograd.Function):
         else:
             through = not (embedding and call.rows and only_the_embedding(inputs[0], call.rows))
             (dx, *found), de = _ours(
-                keeper.caches, inputs[0], gradients, (x and through, *needed[1:]), call, not through
+                keeper.cache, inputs[0], gradients, (x and through, *needed[1:]), call, not through
             )
         dx, *found = [g if n else None for g, n in zip((dx, *found), needed, strict=True)]
         return (dx, de, *found[:2], None, *found[2:])
 
 
 def _ours(
-    caches: list[Cache], x: Tensor, gradients: Sequence[Tensor | None], needed: Sequence[bool], call: Call, embedding: bool
-) -> tuple[list[Tensor | None], Tensor | None]:  # fmt: skip
+    cache: Cache,
+    x: Tensor,
+    gradients: Sequence[Tensor | None],
+    needed: Sequence[bool],
+    call: Call,
+    embedding: bool,
+) -> tuple[list[Tensor | None], Tensor | None]:
     """The gradients of x, h0, c0 and the weights, those that are needed and perhaps others, by the engine.
 
     And that of the `embedding` that x is made from, if it is asked for.
     """
-    (*shape, I), D, H, B, new = (
-        call.in_time(x).shape,
-        len(caches),
-        caches[0].hidden,
-        call.plan.rows,
-        x.new_empty,
-    )
+    (*shape, I), D, H, new = call.in_time(x).shape, cache.directions, cache.hidden, x.new_empty
     dout, dh_n, dc_n = map(_plain, gradients)
     if dout is None:
         dout = new((*shape, D * H)).zero_()
-    dx = de = dh0 = dc0 = None
+    dx = new((*shape, I)) if needed[0] else None
+    de = torch.empty_like(call.rows.weight) if embedding and call.rows else None
+    dh0 = dc0 = None
     if needed[1] or needed[2]:
-        dh0, dc0 = new((D, B, H)), new((D, B, H))
-    part, weights = H * dout.itemsize, []
-    for d, cache in enumerate(caches):
-        dx_d = new((*shape, I)) if needed[0] else None
-        de_d = torch.empty_like(call.rows.weight) if embedding and call.rows else None
-        wanted = needed[3 + 4 * d : 7 + 4 * d]
-        dw = [None] * 4
-        if embedding or any(wanted):
-            dw = [new((4 * H, I)), new((4 * H, H)), *(new(4 * H) if n else None for n in wanted[2:])]
-        initial, final = _states(dh0, dc0, d * B * part), _states(dh_n, dc_n, d * B * part)
-        backward(Place(dout.data_ptr() + d * part, D * H), cache, final, _address(dx_d), _weights(dw, I, H), initial,
-                 crew(call.options.threads), _address(de_d))  # fmt: skip
-        dx, de = _sum(dx, dx_d), _sum(de, de_d)
-        weights += dw
+        dh0, dc0 = new((D, call.plan.rows, H)), new((D, call.plan.rows, H))
+    weights: list[Tensor | None] = [None] * (4 * D)
+    if embedding or any(needed[3:]):
+        shapes = (4 * H, I), (4 * H, H), (4 * H,), (4 * H,)
+        weights = [new(shapes[n % 4]) if wanted or n % 4 < 2 else None for n, wanted in enumerate(needed[3:])]
+    backward(Place(dout.data_ptr(), D * H), cache, (_address(dh_n), _address(dc_n)), _address(dx),
+             [_weights(weights[4 * d : 4 * d + 4], I, H) for d in range(D)], (_address(dh0), _address(dc0)),
+             crew(call.options.threads), _address(de))  # fmt: skip
     if de is not None and call.rows and call.rows.padding < len(de):
         de[call.rows.padding] = 0
     return [dx if dx is None else call.in_time(dx), dh0, dc0, *weights], de
-
-
-def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    return b if a is None or b is None else a + b
 
 
 def _theirs(
@@ -204,27 +190,22 @@ def _weights(weights: Sequence[Tensor | None], I: int, H: int) -> Weights:
     return Weights(Place(w_hh, H), Place(w_ih, I), b_hh, b_ih)
 
 
-def _states(h: Tensor | None, c: Tensor | None, offset: int) -> Addresses:
-    """Where the states of a direction, so many bytes from the first one's, are in two contiguous (D, B, H)."""
-    return 0 if h is None else h.data_ptr() + offset, 0 if c is None else c.data_ptr() + offset
-
-
 class _Keeper(np.ndarray):
-    """A byte of memory with the caches that live as long as it does."""
+    """A byte of memory with the cache that lives as long as it does."""
 
-    caches: list[Cache]
+    cache: Cache
 
 
 _keepers: WeakValueDictionary[int, _Keeper] = WeakValueDictionary()
 
 
-def _keep(caches: list[Cache]) -> Tensor:
-    """A tensor for autograd to save: when it frees the tensor's memory, it frees the caches.
+def _keep(cache: Cache) -> Tensor:
+    """A tensor for autograd to save: when it frees the tensor's memory, it frees the cache.
 
-    So a graph that was gone through backward holds none, and recomputation (checkpointing) finds new ones.
+    So a graph that was gone through backward holds none, and recomputation (checkpointing) finds a new one.
     """
     keeper = np.empty(1, np.uint8).view(_Keeper)
-    keeper.caches = caches
+    keeper.cache = cache
     token = torch.from_numpy(keeper)
     _keepers[token.data_ptr()] = keeper
     return token

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastlstm.engine.kernels.records import address
-from fastlstm.engine.layout import fused_weights, place
-from fastlstm.engine.sequence import Addresses, Cache, Frozen, Ids, Kind, backward, forward, sorted_plan
+from fastlstm.engine.layout import fused_weights, place, sorted_plan
+from fastlstm.engine.sequence import Addresses, Cache, Frozen, Ids, Kind, backward, forward
 from fastlstm.errors import FastLSTMError
 
 
@@ -98,10 +98,10 @@ def lstm_forward(
     if isinstance(W, Frozen):
         if b is not None:
             raise FastLSTMError("b is given with packed weights; give it to pack(W, b)")
-        weights, H, I, dtype = W, W.hidden, W.width, W.dtype
+        weights, H, I, dtype = [W], W.hidden, W.width, W.dtype
     else:
         W, b = checked_weights(W, b)
-        weights, H, dtype = fused_weights(W, b), len(W) // 4, W.dtype
+        weights, H, dtype = [fused_weights(W, b)], len(W) // 4, W.dtype
         I = W.shape[1] - H
     x = np.asarray(x)
     if x.ndim == 2 and x.dtype.kind in "iu":
@@ -169,7 +169,7 @@ def lstm_backward(
     dx = new((T, B, cache.width), dtype) if cache.ids is None else None
     states = np.empty((B, H), dtype), np.empty((B, H), dtype)
     backward(
-        place(dout), cache, addresses(final), address(dx), fused_weights(dW, db), addresses(states), threads
+        place(dout), cache, addresses(final), address(dx), [fused_weights(dW, db)], addresses(states), threads
     )
     return Gradients(dx, dW, db, *states)
 

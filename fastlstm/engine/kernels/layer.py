@@ -155,7 +155,7 @@ def inputs_span_backward(batch, layer, position, rows, column, columns, like):
         dx = at(pointer(layer.dx, like), position * layer.x_row + column)
         product(dx, layer.x_row, at(d_gates, position * layer.d_gates_row), layer.d_gates_row, 1,
                 at(operand(layer.backward_x, like), four * column), across, four * across,
-                rows, four, whole, 0, 0)  # fmt: skip
+                rows, four, whole, layer.more, 0)  # fmt: skip
 
 
 @inner

@@ -77,6 +77,7 @@ LAYER = record(
     "dout", "dx_out", "dh_n_in", "dc_n_in", "dh0_out", "dc0_out",
     "dx", "dh0",  # (N, Ip) and (B, Hp), the layer's own, where these gradients are asked for
     "de",  # (V, I): the embedding's gradient, likewise
+    "more",  # whether dx and de are added to what is there: the other direction's
 )  # fmt: skip
 
 HEAD = record(

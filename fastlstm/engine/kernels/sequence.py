@@ -1,4 +1,7 @@
-"""The programs of a single layer between arrays of the caller's: forward, backward, and packing alone."""
+"""The programs of a single layer between arrays of the caller's: forward, backward, and packing alone.
+
+A layer has one direction or two; both have the same shape and read the same inputs, and each has a record.
+"""
 
 from __future__ import annotations
 
@@ -45,15 +48,18 @@ def move_rows(batch, layer, outside, outside_row, inside, inside_row, units, t, 
 
 
 @inner
-def pack_phase(layer, like, board, ticket, end):
-    """Pack the layer's panels, unless that is done."""
-    begin, end = end, end + (0 if layer.packed else blocks(layer, like))
+def pack_phase(layers, like, board, ticket, end):
+    """Pack the layers' panels, unless that is done."""
+    each = 0 if layers[0].packed else blocks(layers[0], like)
+    begin, end = end, end + len(layers) * each
     while ticket < end:
-        pack_block(layer, ticket - begin, like)
+        atom = ticket - begin
+        pack_block(layers[atom // each], atom % each, like)
         ticket = finish(board)
-    end += 1 if layer.e_rows and not layer.packed else 0
+    end += 1 if layers[0].e_rows and each else 0
     if ticket < end:
-        embed_rows(layer, like)
+        for d in range(len(layers)):
+            embed_rows(layers[d], like)
         ticket = finish(board)
     wait(board, end)
     return ticket, end
@@ -88,41 +94,49 @@ def give_outputs(batch, layer, first, last, like):
 
 
 @inner
-def input_spans(batch, layer):
-    """How many atoms dense inputs are dealt in; ids are looked up row by row, with the recurrence."""
-    return 0 if layer.table else spans(batch, 0, batch.rows)
+def take_inputs(batch, layer, position, rows, like):
+    """The caller's inputs of positions in a row, as operands."""
+    if layer.x_in:
+        move_inputs(batch, layer, layer.x_in, layer.x, position, rows, 0, like)
+        inputs_as_operands(layer, position, rows, like)
 
 
 @inner
-def run_forward(batch, layer, like, board):
-    ticket, end = pack_phase(layer, like, board, draw(board), 0)
-    bounds = ids_pointer(batch.bounds)
+def run_units_forward(batch, layers, board, ticket, end, like):
+    """After packing, with the units dealt to the workers: one direction after the other."""
+    for d in range(len(layers)):
+        end += 1
+        if ticket < end:
+            take_inputs(batch, layers[d], 0, batch.positions, like)
+            ticket = finish(board)
+        ticket, end = forward_units(batch, layers[d], board, ticket, end, like)
+        end += 1
+        if ticket < end:
+            give_outputs(batch, layers[d], 0, batch.rows, like)
+            ticket = finish(board)
+    wait(board, end)
+
+
+@inner
+def run_forward(batch, layers, like, board):
+    ticket, end = pack_phase(layers, like, board, draw(board), 0)
     if batch.split:
-        end += 1
-        if ticket < end:
-            if layer.x_in:
-                move_inputs(batch, layer, layer.x_in, layer.x, 0, batch.positions, 0, like)
-                inputs_as_operands(layer, 0, batch.positions, like)
-            ticket = finish(board)
-        ticket, end = forward_units(batch, layer, board, ticket, end, like)
-        end += 1
-        if ticket < end:
-            give_outputs(batch, layer, 0, batch.rows, like)
-            ticket = finish(board)
-        wait(board, end)
+        run_units_forward(batch, layers, board, ticket, end, like)
         return
-    begin, end = end, end + input_spans(batch, layer)
+    # Ids are looked up row by row, with the recurrence.
+    each = 0 if layers[0].table else spans(batch, 0, batch.rows)
+    begin, end = end, end + len(layers) * each
     while ticket < end:
-        position, rows = span(batch, 0, batch.rows, ticket - begin)
-        if layer.x_in:
-            move_inputs(batch, layer, layer.x_in, layer.x, position, rows, 0, like)
-            inputs_as_operands(layer, position, rows, like)
+        layer = layers[(ticket - begin) // each]
+        position, rows = span(batch, 0, batch.rows, (ticket - begin) % each)
+        take_inputs(batch, layer, position, rows, like)
         inputs_span(batch, layer, position, rows, 0, layer.padded, like)
         ticket = finish(board)
     wait(board, end)
-    begin, end = end, end + batch.groups
+    begin, end, bounds = end, end + len(layers) * batch.groups, ids_pointer(batch.bounds)
     while ticket < end:
-        first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
+        layer, group = layers[(ticket - begin) // batch.groups], (ticket - begin) % batch.groups
+        first, last = bounds[group], bounds[group + 1]
         if layer.table:
             inputs_forward(batch, layer, first, last, 0, layer.padded, like)
         recurrence_forward(batch, layer, first, last, like)
@@ -132,69 +146,88 @@ def run_forward(batch, layer, like, board):
 
 
 @inner
-def run_backward(batch, layer, like, board):
-    bounds = ids_pointer(batch.bounds)
-    ticket, end = draw(board), 0
-    if batch.split:
+def run_units_backward(batch, layers, board, ticket, end, like):
+    """The recurrences backwards with dx, with the units dealt to the workers: one direction after the other."""
+    for d in range(len(layers)):
+        layer = layers[d]
         end += 1
         if ticket < end:
             move_states(batch, layer, layer.dout, pointer(layer.dh, like), 0, batch.rows, 0, like)
             ticket = finish(board)
         ticket, end = backward_units(batch, layer, board, ticket, end, like)
-        end += 1
-        if ticket < end:
-            if layer.dx:
-                move_inputs(batch, layer, layer.dx_out, layer.dx, 0, batch.positions, 1, like)
-            ticket = finish(board)
-    else:
-        begin, end = end, end + batch.groups
-        while ticket < end:
-            first, last = bounds[ticket - begin], bounds[ticket - begin + 1]
-            move_states(batch, layer, layer.dout, pointer(layer.dh, like), first, last, 0, like)
-            recurrence_backward(batch, layer, first, last, like)
-            ticket = finish(board)
-        wait(board, end)
-        begin, end = end, end + (spans(batch, 0, batch.rows) if layer.dx else 0)
-        while ticket < end:
-            position, rows = span(batch, 0, batch.rows, ticket - begin)
-            inputs_span_backward(batch, layer, position, rows, 0, layer.width, like)
-            move_inputs(batch, layer, layer.dx_out, layer.dx, position, rows, 1, like)
-            ticket = finish(board)
-    begin, end = end, end + (gradient_atoms(layer) if layer.dw_h else 0)
+    end += 1
+    if ticket < end:
+        if layers[0].dx:
+            move_inputs(batch, layers[0], layers[0].dx_out, layers[0].dx, 0, batch.positions, 1, like)
+        ticket = finish(board)
+    return ticket, end
+
+
+@inner
+def run_groups_backward(batch, layers, board, ticket, end, like):
+    """The recurrences backwards, a group of rows and a direction at a time, and then dx."""
+    begin, end, bounds = end, end + len(layers) * batch.groups, ids_pointer(batch.bounds)
     while ticket < end:
-        weight_gradients(batch, layer, ticket - begin, like)
+        layer, group = layers[(ticket - begin) // batch.groups], (ticket - begin) % batch.groups
+        first, last = bounds[group], bounds[group + 1]
+        move_states(batch, layer, layer.dout, pointer(layer.dh, like), first, last, 0, like)
+        recurrence_backward(batch, layer, first, last, like)
         ticket = finish(board)
     wait(board, end)
-    begin, end = end, end + (embedding_atoms(layer) if layer.de else 0)
+    begin, end = end, end + (spans(batch, 0, batch.rows) if layers[0].dx else 0)
     while ticket < end:
-        table_embedding_gradient(layer, ticket - begin, 0, like)
+        position, rows = span(batch, 0, batch.rows, ticket - begin)
+        for d in range(len(layers)):
+            inputs_span_backward(batch, layers[d], position, rows, 0, layers[d].width, like)
+        move_inputs(batch, layers[0], layers[0].dx_out, layers[0].dx, position, rows, 1, like)
+        ticket = finish(board)
+    return ticket, end
+
+
+@inner
+def run_backward(batch, layers, like, board):
+    if batch.split:
+        ticket, end = run_units_backward(batch, layers, board, draw(board), 0, like)
+    else:
+        ticket, end = run_groups_backward(batch, layers, board, draw(board), 0, like)
+    each = gradient_atoms(layers[0]) if layers[0].dw_h else 0
+    begin, end = end, end + len(layers) * each
+    while ticket < end:
+        atom = ticket - begin
+        weight_gradients(batch, layers[atom // each], atom % each, like)
+        ticket = finish(board)
+    wait(board, end)
+    begin, end = end, end + (embedding_atoms(layers[0]) if layers[0].de else 0)
+    while ticket < end:
+        for d in range(len(layers)):
+            table_embedding_gradient(layers[d], ticket - begin, layers[d].more, like)
         ticket = finish(board)
     wait(board, end)
 
 
 @kernel
-def forward_program(batch, layer, like, board, patience):
-    """Pack, then inputs and recurrence of every group. Arrays of one record each."""
+def forward_program(batch, layers, like, board, patience):
+    """Pack, then inputs and recurrence of every group. Arrays of one record, and of one for each direction."""
     if enter(board):
         saved = prepare(like)
-        run_forward(batch[0], layer[0], like, board)
+        run_forward(batch[0], layers, like, board)
         restore(like, saved)
     leave(board, patience)
 
 
 @kernel
-def backward_program(batch, layer, like, board, patience):
+def backward_program(batch, layers, like, board, patience):
     """The recurrence backwards with dx, then the weights' gradients where they are asked for."""
     if enter(board):
         saved = prepare(like)
-        run_backward(batch[0], layer[0], like, board)
+        run_backward(batch[0], layers, like, board)
         restore(like, saved)
     leave(board, patience)
 
 
 @kernel
-def pack_program(layer, like, board, patience):
+def pack_program(layers, like, board, patience):
     """Pack a layer's panels, and its table where it has one."""
     if enter(board):
-        pack_phase(layer[0], like, board, draw(board), 0)
+        pack_phase(layers, like, board, draw(board), 0)
     leave(board, patience)
