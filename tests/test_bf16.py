@@ -139,8 +139,8 @@ def test_every_tile_of_pairs(way: str) -> None:
             panels = guards.place(np.stack([pairs_of(p).T for p in b]), (depth + 1) * t.line, t.line, 1)
             c = guards.place(rng.normal(size=(rows, columns)).astype(np.float32), columns + 3, 1)
             before, real = c.astype(np.float64), t.lanes - 1 if cut else columns
-            call((rows, vectors, cut), pairs, depth + 3, 1, panels, t.line, (depth + 1) * t.line, c, columns + 3, depth,
-                 depth % 2, real)  # fmt: skip
+            call((rows, vectors, cut), pairs, depth + 3, 1, panels, t.line, (depth + 1) * t.line, c, columns + 3, c,
+                 columns + 3, 0, depth, depth % 2, real)  # fmt: skip
             whole = np.concatenate(list(b), 0)[:columns, : 2 * depth]
             expected = depth % 2 * before + a[:, : 2 * depth] @ whole.T
             np.testing.assert_allclose(c[:, :real], expected[:, :real], rtol=0, atol=1e-5)

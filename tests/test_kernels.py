@@ -12,9 +12,9 @@ from networks import random_bits
 
 from fastlstm.engine.kernels import dropout, operands, product, tickets
 from fastlstm.engine.kernels.compile import kernel
-from fastlstm.engine.kernels.records import BATCH, Row
+from fastlstm.engine.kernels.records import BATCH, Row, address
 from fastlstm.engine.layout import full_plan, group_bounds, ragged_plan
-from fastlstm.engine.simd.memory import pointer
+from fastlstm.engine.simd.memory import ids_pointer, pointer
 from fastlstm.engine.simd.target import target
 from fastlstm.network.program import dropout_threshold, layer_keys
 
@@ -121,6 +121,48 @@ def check_product(
     expected = a[:, :depth].astype(np.float64) @ flat + load * before
     np.testing.assert_allclose(c, expected, rtol=0, atol=ROUNDING[dtype] * 4 * max(depth, 1) ** 0.5)
     guards.check()
+
+
+@kernel
+def run_product_from(start, start_row, numbers, c, c_row, a, b, rows, depth, columns, exact):
+    start_, c_, a_, b_ = (
+        pointer(start.ctypes.data, c),
+        pointer(c.ctypes.data, c),
+        pointer(a.ctypes.data, c),
+        pointer(b.ctypes.data, c),
+    )
+    across = product.line(c_)
+    product.product_from(
+        start_, start_row, ids_pointer(numbers), c_, c_row, a_, depth, 1, b_, across, depth * across, rows, depth, columns,
+        1, exact,
+    )  # fmt: skip
+
+
+@DTYPES
+@pytest.mark.parametrize("exact", [0, 1])
+def test_products_from_rows_of_another_matrix(exact: int, dtype: str) -> None:
+    t, rng = target(np.dtype(dtype).itemsize * 8), np.random.default_rng(0)
+    for rows, columns, depth in combinations(
+        (1, 5, 13), (t.lanes, 4 * t.line + 3), (1, 7, product.DEPTH + 5)
+    ):
+        guards = Guards()
+        touched = columns if exact else -(-columns // t.lanes) * t.lanes
+        start = guards.place(rng.normal(size=(20, touched)).astype(dtype), touched + 1, 1)
+        numbers = guards.place(rng.integers(0, 20, rows).astype(np.int32))
+        c = guards.place(np.full((rows, touched), np.nan, dtype), touched + 5, 1)
+        a = guards.place(rng.normal(size=(rows, depth)).astype(dtype))
+        b = guards.place(rng.normal(size=(-(-columns // t.line), depth, t.line)).astype(dtype))
+        whole = a.astype(np.float64) @ np.concatenate(list(b.astype(np.float64)), 1)[:, :touched]
+        for row, by, expected in (
+            (0, 0, start[[0] * rows]),
+            (touched + 1, 0, start[:rows]),
+            (touched + 1, address(numbers), start[numbers]),
+        ):
+            run_product_from(start, row, by, c, touched + 5, a, b, rows, depth, columns, exact)
+            np.testing.assert_allclose(
+                c, whole + expected, rtol=0, atol=ROUNDING[dtype] * 4 * (depth + 1) ** 0.5
+            )
+        guards.check()
 
 
 @DTYPES

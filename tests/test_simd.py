@@ -361,7 +361,7 @@ def tile_case(bits: int, rows: int, vectors: int, depth: int, layout: str, guard
     panels = -(-columns // line)
     b = guards.place(rows_of(rng, bits, panels, max(depth, 1), line), b_panel, b_k, 1)
     c = guards.place(rows_of(rng, bits, rows, columns), c_row, 1)
-    return a, b, c, (a, a_row, a_k, b, b_k, b_panel, c, c_row, depth)
+    return a, b, c, (a, a_row, a_k, b, b_k, b_panel, c, c_row, c, c_row, 0, depth)
 
 
 def product_of(a: np.ndarray, b: np.ndarray, depth: int, columns: int) -> np.ndarray:
@@ -399,7 +399,9 @@ def test_a_sum_does_not_depend_on_the_tile_that_made_it(bits: int) -> None:
     def run(a: np.ndarray, rows: int, vectors: int, cut: bool, real: int) -> np.ndarray:
         c = np.zeros((rows, vectors * t.lanes), a.dtype)
         panels = b, t.line, depth * t.line
-        call(size_name(rows, vectors, cut), bits, a, depth, 1, *panels, c, c.shape[1], depth, 0, real)
+        call(
+            size_name(rows, vectors, cut), bits, a, depth, 1, *panels, c, c.shape[1], c, 0, 0, depth, 0, real
+        )
         return c[:, :real]
 
     alone = np.concatenate([run(row, 1, t.wide(1), False, width) for row in a[:, None]])

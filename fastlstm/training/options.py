@@ -57,7 +57,9 @@ class Options:
     longest: int | None = _option(
         None, "Data", int, f"Most characters of a name or line; a longer one is refused.  [{LONGEST}]", low=1
     )
-    weight: str | None = _option(None, "Data", str, "Column of counts: names are drawn in proportion.")
+    weight: str | None = _option(
+        None, "Data", str, "Column of counts: names are drawn in proportion to them."
+    )
     given: tuple[str, ...] | None = _option(
         None,
         "Data",
@@ -96,15 +98,12 @@ class Options:
     dtype: str = _option("float32", "Model", str, "Of the weights.", choices=("float32", "float64"))
 
     open_share: float = _option(
-        0.1, "Training", float, "Share of the given values left open, so that this is learnt.", low=0, below=1
-    )
-    contrast: float = _option(
-        0.0,
+        0.1,
         "Training",
         float,
-        "Weight of telling given values from others, in twice the time.",
+        "Share of the given values left open, so that it is learnt too.",
         low=0,
-        before=0.0,
+        below=1,
     )
     epochs: int | None = _option(
         None, "Training", int, "Train for so many passes over the data.", low=1, late=True

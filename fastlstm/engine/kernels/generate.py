@@ -15,7 +15,7 @@ from fastlstm.engine.kernels.choose import NOTHING, choose, uniform
 from fastlstm.engine.kernels.compile import inner, kernel
 from fastlstm.engine.kernels.head import pack_head
 from fastlstm.engine.kernels.layer import blocks, pack_block
-from fastlstm.engine.kernels.product import line, product
+from fastlstm.engine.kernels.product import line, product, product_from
 from fastlstm.engine.kernels.records import record
 from fastlstm.engine.kernels.tickets import draw, enter, leave
 from fastlstm.engine.simd.memory import at, floats_pointer, flush_denormals, ids_pointer, pointer, restore
@@ -67,16 +67,14 @@ def advance(layers, head, rows, ids, t, first, count, like):
         layer = layers[l]
         place, whole = l * rows.apart + first * layer.h_row, 4 * layer.padded
         h, c = at(pointer(rows.h, like), place), at(pointer(rows.c, like), place)
-        for r in range(count):
-            row = at(gates, r * layer.gates_row)
-            if l == 0:
-                copy(row, at(pointer(layer.table, like), ids[t, first + r] * layer.gates_row), whole)
-            else:
-                copy(row, pointer(layer.bias, like), whole)
-        if l > 0:
-            product(gates, layer.gates_row, below, layer.h_row, 1,
-                    pointer(layer.forward_x, like), across, layer.width * across,
-                    count, layer.width, whole, 1, 0)  # fmt: skip
+        if l == 0:
+            for r in range(count):
+                copy(at(gates, r * layer.gates_row), at(pointer(layer.table, like), ids[t, first + r] * layer.gates_row),
+                     whole)  # fmt: skip
+        else:
+            product_from(pointer(layer.bias, like), 0, ids_pointer(0), gates, layer.gates_row, below, layer.h_row, 1,
+                         pointer(layer.forward_x, like), across, layer.width * across,
+                         count, layer.width, whole, 1, 0)  # fmt: skip
         product(gates, layer.gates_row, h, layer.h_row, 1,
                 pointer(layer.forward_h, like), across, layer.hidden * across,
                 count, layer.hidden, whole, 1, 0)  # fmt: skip
@@ -86,11 +84,9 @@ def advance(layers, head, rows, ids, t, first, count, like):
                       at(h, r * layer.h_row), layer.padded, layer.padded)  # fmt: skip
         below = h
     logits = at(pointer(rows.logits, like), first * head.logits_row)
-    for r in range(count):
-        copy(at(logits, r * head.logits_row), pointer(head.bias, like), head.padded)
-    product(logits, head.logits_row, below, layers[0].h_row, 1,
-            pointer(head.forward, like), across, layers[0].hidden * across,
-            count, layers[0].hidden, head.vocabulary, 1, 0)  # fmt: skip
+    product_from(pointer(head.bias, like), 0, ids_pointer(0), logits, head.logits_row, below, layers[0].h_row, 1,
+                 pointer(head.forward, like), across, layers[0].hidden * across,
+                 count, layers[0].hidden, head.padded, 1, 0)  # fmt: skip
 
 
 @kernel

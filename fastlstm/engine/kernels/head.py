@@ -10,9 +10,9 @@ from fastlstm.engine.kernels.compile import inner
 from fastlstm.engine.kernels.gradients import position_sums
 from fastlstm.engine.kernels.layer import UNITS, span, spans
 from fastlstm.engine.kernels.operands import as_operands, pack_columns, pack_rows
-from fastlstm.engine.kernels.product import line, product, steps
+from fastlstm.engine.kernels.product import line, product, product_from, steps
 from fastlstm.engine.simd.memory import at, cast, floats_pointer, ids_pointer, operand, pointer
-from fastlstm.engine.simd.routines import add, copy, scale, softmax
+from fastlstm.engine.simd.routines import add, scale, softmax
 
 # What stands for minus infinity in the padding of the logits: no NaN can come of it.
 LOWEST = -1e30
@@ -43,13 +43,12 @@ def logits_forward(batch, head, layer, first, last, like):
     across, depth = line(logits), steps(out, layer.hidden)
     for i in range(spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
-        for n in range(position, position + rows):
-            copy(at(logits, n * head.logits_row), pointer(head.bias, like), head.padded)
         if rows:
-            product(at(logits, position * head.logits_row), head.logits_row,
-                    at(out, position * layer.h_operand_row), layer.h_operand_row, 1,
-                    operand(head.forward, like), across, depth * across,
-                    rows, depth, head.vocabulary, 1, 0)  # fmt: skip
+            product_from(pointer(head.bias, like), 0, ids_pointer(0),
+                         at(logits, position * head.logits_row), head.logits_row,
+                         at(out, position * layer.h_operand_row), layer.h_operand_row, 1,
+                         operand(head.forward, like), across, depth * across,
+                         rows, depth, head.padded, 1, 0)  # fmt: skip
 
 
 @inner
@@ -88,35 +87,6 @@ def loss_rows(batch, head, group, first, last, like):
             row[target] -= cast(1 / head.divisor, row)
             if head.d_logits:
                 as_operands(at(d_logits, n * head.d_logits_row), row, head.padded)
-
-
-@inner
-def contrast_rows(batch, head, group, first, last, like):
-    """Scale the gradients of rows first..last, pairs of one name under its own value and under another one.
-
-    A pair's loss is −log p(own) + weight · softplus(−d) with d = log p(own) − log p(other) + its log-odds beforehand; so its
-    rows' own gradients count 1 + s and −s times, where s = weight / (1 + exp(d)).
-    """
-    logits, d_logits = pointer(head.logits, like), operand(head.d_logits, like)
-    losses, pairs, start = floats_pointer(head.losses), floats_pointer(head.pairs), ids_pointer(batch.start)
-    factors = at(pointer(head.stats, like), group * line(logits))
-    for b in range(first, last, 2):
-        odds, steps_here = pairs[b + 1], 0
-        for t in range(batch.steps):
-            n = start[t] + b
-            if n < start[t + 1]:
-                odds += losses[n + 1] - losses[n]
-                steps_here += 1
-        share = pairs[b] / (1 + math.exp(odds))
-        factors[0] = 1 + share
-        factors[1] = -share
-        for t in range(steps_here):
-            for side in range(2):
-                n = start[t] + b + side
-                row = at(logits, n * head.logits_row)
-                scale(row, at(factors, side), head.padded)
-                if head.d_logits:
-                    as_operands(at(d_logits, n * head.d_logits_row), row, head.padded)
 
 
 @inner

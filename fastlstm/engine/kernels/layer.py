@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner
 from fastlstm.engine.kernels.operands import as_operands, pack_columns, pack_rows
-from fastlstm.engine.kernels.product import line, product, steps
+from fastlstm.engine.kernels.product import line, product, product_from, steps
 from fastlstm.engine.simd.memory import at, ids_pointer, operand, pointer
 from fastlstm.engine.simd.routines import add, copy
 
@@ -60,13 +60,12 @@ def pack_block(layer, block, like):
             table_x = at(pointer(layer.table_x, like), panel * layer.width * across)
             if layer.table_x != layer.forward_x:
                 pack_columns(table_x, rows_x, layer.w_x_row, units, layer.width)
-            for v in range(layer.vocabulary):
-                copy(at(table, v * layer.gates_row), bias, across)
             if layer.e:
-                product(table, layer.gates_row, pointer(layer.e, like), layer.width, 1, table_x, across, 0,
-                        layer.vocabulary, layer.width, across, 1, 0)  # fmt: skip
+                product_from(bias, 0, ids_pointer(0), table, layer.gates_row, pointer(layer.e, like), layer.width, 1,
+                             table_x, across, 0, layer.vocabulary, layer.width, across, 1, 0)  # fmt: skip
             else:
                 for v in range(layer.vocabulary):
+                    copy(at(table, v * layer.gates_row), bias, across)
                     add(at(table, v * layer.gates_row), at(table_x, v * across), across)
 
 
@@ -116,30 +115,22 @@ def inputs_as_operands(layer, position, rows, like):
 
 @inner
 def inputs_span(batch, layer, position, rows, unit, units, like):
-    """The arguments of so many units' gates from the inputs of positions in a row: table rows, or bias + x · W_xᵀ."""
-    gates, bias, ids = pointer(layer.gates, like), pointer(layer.bias, like), ids_pointer(batch.ids)
-    across, padded = line(gates), layer.padded
+    """The arguments of so many units' gates from the dense inputs of positions in a row: bias + x · W_xᵀ."""
+    gates, bias = pointer(layer.gates, like), pointer(layer.bias, like)
+    forward_x, x = operand(layer.forward_x, like), dense_inputs(batch, layer, like)
+    across, padded, depth = line(gates), layer.padded, steps(x, layer.width)
     parts, width = (1, 4 * padded) if units == padded else (4, units)
     for gate in range(parts if rows else 0):
         column = gate * padded + unit
-        target = at(gates, position * layer.gates_row + column)
-        for n in range(rows):
-            if layer.table:
-                source = at(pointer(layer.table, like), ids[position + n] * layer.gates_row + column)
-            else:
-                source = at(bias, column)
-            copy(at(target, n * layer.gates_row), source, width)
-        if not layer.table:
-            forward_x, x = operand(layer.forward_x, like), dense_inputs(batch, layer, like)
-            depth = steps(x, layer.width)
-            product(target, layer.gates_row, at(x, position * layer.x_operand_row), layer.x_operand_row, 1,
-                    at(forward_x, column * depth), across, depth * across, rows, depth, width, 1, 0)  # fmt: skip
+        product_from(at(bias, column), 0, ids_pointer(0), at(gates, position * layer.gates_row + column), layer.gates_row,
+                     at(x, position * layer.x_operand_row), layer.x_operand_row, 1, at(forward_x, column * depth), across,
+                     depth * across, rows, depth, width, 1, 0)  # fmt: skip
 
 
 @inner
 def inputs_forward(batch, layer, first, last, unit, units, like):
-    """`inputs_span` for all positions of the rows first..last."""
-    for i in range(spans(batch, first, last)):
+    """`inputs_span` for all positions of the rows first..last; ids are looked up by the recurrence."""
+    for i in range(0 if layer.table else spans(batch, first, last)):
         position, rows = span(batch, first, last, i)
         inputs_span(batch, layer, position, rows, unit, units, like)
 

@@ -10,7 +10,7 @@ from numba import types
 
 from fastlstm.engine.kernels.compile import either, inner
 from fastlstm.engine.simd import amx, memory
-from fastlstm.engine.simd.memory import at, flush_denormals, intrinsic, operand
+from fastlstm.engine.simd.memory import at, flush_denormals, ids_pointer, intrinsic, is_null, operand
 from fastlstm.engine.simd.target import BF16, Target, target
 from fastlstm.engine.simd.tiles import tile
 from fastlstm.engine.simd.vector import operand_bits
@@ -96,16 +96,20 @@ restore = either(restore, restore_after_pairs)
 
 
 @inner
-def no_blocks(c, c_row, a, a_row, b, b_panel, rows, depth, columns, load, exact):
+def no_blocks(c, c_row, start, start_row, numbers, a, a_row, b, b_panel, rows, depth, columns, load, exact):
     """None: floats."""
     return 0
 
 
 @inner
-def blocks_of_pairs(c, c_row, a, a_row, b, b_panel, rows, depth, columns, load, exact):
+def blocks_of_pairs(
+    c, c_row, start, start_row, numbers, a, a_row, b, b_panel, rows, depth, columns, load, exact
+):
     """A product over as much of the depth as the library multiplies in blocks: how many pairs that is."""
     if in_blocks(a) and rows > FEW:
-        return amx.multiply_blocks(c, c_row, a, a_row, b, b_panel, rows, depth, columns, load, exact)
+        return amx.multiply_blocks(
+            c, c_row, start, start_row, numbers, a, a_row, b, b_panel, rows, depth, columns, load, exact
+        )
     return 0
 
 
@@ -114,8 +118,20 @@ in_whole_blocks = either(no_blocks, blocks_of_pairs)
 
 @inner
 def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load, exact):
-    """C (rows, columns) = [C +] A · B, summed over depth in ascending order.
+    """C = [C +] A · B: `product_from` C itself, where it is to `load` that."""
+    product_from(
+        c, c_row, ids_pointer(0), c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load, exact
+    )
 
+
+@inner
+def product_from(
+    start, start_row, numbers, c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load, exact
+):
+    """C (rows, columns) = [start +] A · B, summed over depth in ascending order.
+
+    Start has a row for each of C's, `start_row` apart (0: one for all), or has them where the int32 `numbers` of C's rows
+    say, unless that is a null pointer. It may be C, and is read in whole vectors unless `exact`.
     A and B are floats as C is, or pairs of bfloat16 that are neighbours in the depth, which counts pairs then.
     A has row and depth strides a_row and a_k; B lies in panels of `line` columns, b_panel apart, of depth stride b_k
     (a plain matrix has b_panel = line). Pairs are neighbours: a_k is 1 and b_k the line. Without `exact`, C has room up to a
@@ -134,11 +150,14 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
     for k in range(0, max(depth, 1), most):
         now = min(most, depth - k)
         go_on = 1 if load or k else 0
+        if k:
+            start, start_row, numbers = c, c_row, ids_pointer(0)
         blocked = in_whole_blocks(
-            c, c_row, at(a, k * a_k), a_row, at(b, k * b_k), b_panel, rows, now, columns, go_on, exact
-        )
+            c, c_row, start, start_row, numbers, at(a, k * a_k), a_row, at(b, k * b_k), b_panel, rows, now, columns,
+            go_on, exact,
+        )  # fmt: skip
         if blocked:
-            go_on = 1
+            go_on, start, start_row, numbers = 1, c, c_row, ids_pointer(0)
         first, now = k + blocked, now - blocked
         j = full + rest if blocked and not now else 0
         while j < full or (j == full and rest):
@@ -154,7 +173,12 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
             for part in range(parts):
                 height = lower + (1 if part < higher else 0)
                 a_here = at(a, done * a_row + first * a_k)
-                c_here = at(c, done * c_row + j * size)
+                c_here, start_here = at(c, done * c_row + j * size), at(start, j * size)
+                numbers_here = numbers
+                if is_null(numbers):
+                    start_here = at(start_here, done * start_row)
+                else:
+                    numbers_here = at(numbers, done)
                 tile(
                     height,
                     vectors,
@@ -167,6 +191,9 @@ def product(c, c_row, a, a_row, a_k, b, b_k, b_panel, rows, depth, columns, load
                     b_panel,
                     c_here,
                     c_row,
+                    start_here,
+                    start_row,
+                    numbers_here,
                     now,
                     go_on,
                     rest,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner
 from fastlstm.engine.kernels.layer import UNITS, active_rows, inputs_backward, inputs_forward
-from fastlstm.engine.kernels.product import line, product, steps
+from fastlstm.engine.kernels.product import line, product, product_from, steps
 from fastlstm.engine.kernels.single import add_shares, leave_share
 from fastlstm.engine.kernels.states import give_gradients, give_states, take_gradients, take_states
 from fastlstm.engine.kernels.tickets import finish, wait
@@ -17,7 +17,10 @@ from fastlstm.engine.simd.routines import lstm_cell, lstm_cell_backward
 
 @inner
 def forward_step(batch, layer, s, first, last, unit, units, like):
-    """Step s of the recurrence for the rows first..last and so many units; the gates hold the inputs' share."""
+    """Step s of the recurrence for the rows first..last and so many units.
+
+    The gates hold the inputs' share; that of ids, a row of the table each, is what their sums start from.
+    """
     gates, h, c = pointer(layer.gates, like), pointer(layer.h, like), pointer(layer.c, like)
     states, panels = operand(layer.h_operand, like), operand(layer.forward_h, like)
     across, padded, depth = line(gates), layer.padded, steps(states, layer.hidden)
@@ -34,11 +37,17 @@ def forward_step(batch, layer, s, first, last, unit, units, like):
             continue
         source = (batch.rows + start[before] + first if part == 0 else first) + low
         position = start[t] + first + low
-        for gate in range(parts if part == 0 or layer.carried else 0):
+        there = depth if part == 0 or layer.carried else 0
+        for gate in range(parts if there or layer.table else 0):
             column = gate * padded + unit
-            product(at(gates, position * layer.gates_row + column), layer.gates_row,
-                    at(states, source * layer.h_operand_row), layer.h_operand_row, 1,
-                    at(panels, column * depth), across, depth * across, high - low, depth, width, 1, 0)  # fmt: skip
+            target = at(gates, position * layer.gates_row + column)
+            begin, numbers = target, ids_pointer(0)
+            if layer.table:
+                begin = at(pointer(layer.table, like), column)
+                numbers = at(ids_pointer(batch.ids), position)
+            product_from(begin, layer.gates_row, numbers, target, layer.gates_row,
+                         at(states, source * layer.h_operand_row), layer.h_operand_row, 1, at(panels, column * depth),
+                         across, depth * across, high - low, there, width, 1, 0)  # fmt: skip
         for r in range(high - low):
             n = batch.rows + position + r
             lstm_cell(at(gates, (position + r) * layer.gates_row + unit), at(c, (source + r) * layer.h_row + unit),

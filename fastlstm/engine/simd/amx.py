@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,7 +19,7 @@ from numba.core import cgutils
 from fastlstm.engine.memory import LINE
 from fastlstm.engine.simd.memory import call_void, intrinsic
 from fastlstm.engine.simd.target import AMX, BF16
-from fastlstm.engine.simd.tiles import lane_mask, masked_load, masked_store
+from fastlstm.engine.simd.tiles import lane_mask, masked_load, masked_store, start_rows
 from fastlstm.engine.simd.vector import INDEX, POINTER, Code, Vector, arguments, declare, routine
 
 BLOCK = 16  # rows of a register, and their pairs or sums
@@ -28,8 +29,9 @@ WIDE = 4  # panels at a time
 COPY_ROW = DEPTH + BLOCK
 # Registers: WIDE of sums, one of A, and as many of B as are left.
 OF_A, OF_B = WIDE, (5, 6, 7)
-# c, its row stride; a, its row stride; b, its panel stride; rows, depth, columns; load and exact as in `product`.
-PARAMETERS = "ppipipiiiiii"
+# c, its row stride; start, its row stride and the numbers of its rows, as in a tile; a, its row stride; b, its panel
+# stride; rows, depth, columns; load and exact as in `product`.
+PARAMETERS = "psisippipiiiiii"
 
 
 @cache
@@ -69,9 +71,9 @@ def release_blocks(code: Code, like: Any) -> None:
 
 
 @routine(PARAMETERS, BF16)
-def blocks(code: Code, done: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, b_panel: Any, rows: Any, depth: Any,
-           columns: Any, load: Any, exact: Any) -> None:  # fmt: skip
-    """C = [C +] A · B over whole blocks of the depth; done[0] is how many pairs that is: none if this CPU has no AMX."""
+def blocks(code: Code, done: Any, c: Any, c_row: Any, start: Any, start_row: Any, numbers: Any, a: Any, a_row: Any, b: Any,
+           b_panel: Any, rows: Any, depth: Any, columns: Any, load: Any, exact: Any) -> None:  # fmt: skip
+    """C = [start +] A · B over whole blocks of the depth; done[0] is how many pairs that is: none if this CPU has no AMX."""
     builder = code.builder
     if code.target.product != AMX:
         builder.store(code.index(0), done)
@@ -108,8 +110,14 @@ def blocks(code: Code, done: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any
                          whole, panels)  # fmt: skip
                 left = builder.sub(rows, r)
                 height = builder.select(is_full, code.index(BLOCK), left)
-                add_up(code, code.at(c, builder.add(builder.mul(r, c_row), column)), c_row, sums, height, load,
-                       panels, real if panels == 1 else None, exact)  # fmt: skip
+
+                def begin(i: Any) -> Any:
+                    return start_rows(code, code.at(start, column), start_row, numbers, [builder.add(r, i)])[
+                        0
+                    ]
+
+                add_up(code, code.at(c, builder.add(builder.mul(r, c_row), column)), c_row, begin, sums, height,
+                       load, panels, real if panels == 1 else None, exact)  # fmt: skip
                 return []
 
             code.loop(rows, [], of_rows, step=BLOCK)
@@ -162,9 +170,9 @@ def multiply(
         call_void(builder, "llvm.x86.tilestored64", number(n), place, code.index(4 * WIDE * BLOCK))
 
 
-def add_up(code: Code, c: Any, c_row: Any, sums: Any, height: Any, load: Any, panels: int, real: Any,
-           exact: Any) -> None:  # fmt: skip
-    """So many rows of C = [C +] the sums; of a single panel only the `real` columns, if `exact`."""
+def add_up(code: Code, c: Any, c_row: Any, begin: Callable[[Any], Any], sums: Any, height: Any, load: Any, panels: int,
+           real: Any, exact: Any) -> None:  # fmt: skip
+    """So many rows of C = [where each begins +] the sums; of a single panel only the `real` columns, if `exact`."""
     builder, mask = code.builder, None
     if real is not None:
         is_exact = builder.icmp_signed("!=", exact, code.index(0))
@@ -175,8 +183,9 @@ def add_up(code: Code, c: Any, c_row: Any, sums: Any, height: Any, load: Any, pa
 
         def before() -> list[Vector]:
             if mask is not None:
-                return [masked_load(code, to, mask)]
-            return [code.load(to, n * BLOCK) for n in range(panels)]
+                return [masked_load(code, begin(r), mask)]
+            row = begin(r)
+            return [code.load(row, n * BLOCK) for n in range(panels)]
 
         for n, start in enumerate(code.choose(load, before, [code.constant(0.0)] * panels)):
             total = start + code.load(own, n * BLOCK)
@@ -190,10 +199,10 @@ def add_up(code: Code, c: Any, c_row: Any, sums: Any, height: Any, load: Any, pa
 
 
 @intrinsic
-def multiply_blocks(typingctx: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, b_panel: Any, rows: Any, depth: Any,
-                    columns: Any, load: Any, exact: Any) -> Any:  # fmt: skip
+def multiply_blocks(typingctx: Any, c: Any, c_row: Any, start: Any, start_row: Any, numbers: Any, a: Any, a_row: Any,
+                    b: Any, b_panel: Any, rows: Any, depth: Any, columns: Any, load: Any, exact: Any) -> Any:  # fmt: skip
     """Call `blocks`; returns how many pairs of the depth it has done."""
-    kinds = (c, c_row, a, a_row, b, b_panel, rows, depth, columns, load, exact)
+    kinds = (c, c_row, start, start_row, numbers, a, a_row, b, b_panel, rows, depth, columns, load, exact)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         done = cgutils.alloca_once(builder, INDEX)

@@ -63,6 +63,16 @@ floats_pointer = _pointer_to(types.float64)
 
 
 @intrinsic
+def is_null(typingctx: Any, base: Any) -> Any:
+    """Whether a pointer is that of address 0."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.icmp_unsigned("==", builder.ptrtoint(values[0], ir.IntType(64)), ir.IntType(64)(0))
+
+    return types.boolean(base), generate
+
+
+@intrinsic
 def cast(typingctx: Any, number: Any, like: Any) -> Any:
     """A float64 as an element of the type of pointer `like`."""
 

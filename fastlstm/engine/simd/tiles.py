@@ -2,7 +2,8 @@
 
     C[r, j] = start + sum over k of A[r, k] · B[k, j],    k in ascending order,
 
-where start is zero or what C holds. Where A and B are pairs of bfloat16, k counts pairs, and each adds two products.
+where start is zero or a row of another matrix, which may be C itself. Where A and B are pairs of
+bfloat16, k counts pairs, and each adds two products.
 A is read by broadcast with any two strides, so a transposed A costs nothing. B is read in vectors from panels one cache
 line wide. C's rows are contiguous. Every element is summed in the order of k whatever the tile's size, so how a matrix is
 cut into tiles never shows in a result.
@@ -31,9 +32,10 @@ from fastlstm.engine.simd.vector import (
     operand_bits,
 )
 
-# a, its row and depth strides; b, its depth and panel strides; c, its row stride; depth; whether to start from c;
-# and, where the last vector is cut, how many of its lanes are real.
-PARAMETERS = "piipiipiiii"
+# a, its row and depth strides; b, its depth and panel strides; c, its row stride; start, its row stride, and int32 numbers
+# of its rows (0: they are in order); depth; whether to start from there; and, where the last vector is cut, how many of
+# its lanes are real.
+PARAMETERS = "piipiisisipiii"
 
 
 class Sums:
@@ -171,16 +173,17 @@ class Sums:
 def write_tile(rows: int, vectors: int, cut: bool) -> Any:
     """The body of one tile: rows × vectors accumulators; `cut` masks C's only vector."""
 
-    def write(code: Code, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any, b_panel: Any, c: Any, c_row: Any,
-              depth: Any, load: Any, real: Any) -> None:  # fmt: skip
+    def write(code: Code, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any, b_panel: Any, c: Any, c_row: Any, start: Any,
+              start_row: Any, numbers: Any, depth: Any, load: Any, real: Any) -> None:  # fmt: skip
         products = Sums(code, rows, vectors, a, a_row, a_k, b, b_k, b_panel)
         c_rows = [code.at(c, code.times(c_row, r)) for r in range(rows)]
         mask = lane_mask(code, real) if cut else None
 
         def started() -> list[Vector]:
+            starts = start_rows(code, start, start_row, numbers, [code.index(r) for r in range(rows)])
             if mask is not None:
-                return [masked_load(code, row, mask) for row in c_rows]
-            return [code.load(row, j * code.lanes) for row in c_rows for j in range(vectors)]
+                return [masked_load(code, row, mask) for row in starts]
+            return [code.load(row, j * code.lanes) for row in starts for j in range(vectors)]
 
         sums = products.over(depth, code.choose(load, started, [code.constant(0.0)] * (rows * vectors)))
         for r, row in enumerate(c_rows):
@@ -191,6 +194,18 @@ def write_tile(rows: int, vectors: int, cut: bool) -> Any:
                     code.store(sums[r * vectors + j], row, j * code.lanes)
 
     return write
+
+
+def start_rows(code: Code, start: Any, start_row: Any, numbers: Any, rows: list[Any]) -> list[Any]:
+    """Where sums of these rows start: rows of `start`, by their int32 `numbers` if there are any."""
+    builder, i32 = code.builder, ir.IntType(32)
+
+    def numbered() -> list[Any]:
+        places = [builder.gep(numbers, [row], source_etype=i32) for row in rows]
+        return [builder.sext(builder.load(place, typ=i32, align=4), INDEX) for place in places]
+
+    found = code.choose(builder.ptrtoint(numbers, INDEX), numbered, rows)
+    return [code.at(start, builder.mul(row, start_row)) for row in found]
 
 
 def lane_mask(code: Code, real: Any) -> Any:
@@ -243,14 +258,13 @@ def tiles(t: Target) -> dict[str, Routine]:
 
 
 @intrinsic
-def tile(typingctx: Any, rows: Any, vectors: Any, cut: Any, a: Any, a_row: Any, a_k: Any, b: Any, b_k: Any, b_panel: Any,
-         c: Any, c_row: Any, depth: Any, load: Any, real: Any) -> Any:  # fmt: skip
-    """Run the tile of rows × vectors (one of `sizes`); pointers a, b and c, everything else an integer."""
-    bits = operand_bits([a, b, c])
-    kinds = (rows, vectors, cut, a, a_row, a_k, b, b_k, b_panel, c, c_row, depth, load, real)
+def tile(typingctx: Any, *kinds: types.Type) -> Any:
+    """Run the tile of rows × vectors, cut or not (one of `sizes`): these three, then what PARAMETERS says."""
+    bits = operand_bits(kinds)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        rows, vectors, cut, *rest = arguments(context, builder, values, kinds)
+        parts = cgutils.unpack_tuple(builder, values[0])
+        rows, vectors, cut, *rest = arguments(context, builder, parts, kinds)
         number = builder.add(builder.mul(rows, INDEX(64)), vectors)
         number = builder.add(builder.mul(number, INDEX(2)), cut)
         after = builder.append_basic_block("done")
@@ -264,4 +278,4 @@ def tile(typingctx: Any, rows: Any, vectors: Any, cut: Any, a: Any, a_row: Any, 
         builder.position_at_end(after)
         return context.get_dummy_value()
 
-    return types.void(*kinds), generate
+    return types.void(types.StarArgTuple(kinds)), generate

@@ -45,15 +45,15 @@ def sound(t: Target, address: Callable[[str], int]) -> bool:
         real = t.lanes - 1 if cut else vectors * t.lanes
         c = start.astype(np.float32)
         call(size_name(height, vectors, cut), rows.ctypes.data, DEPTH, 1, panels.ctypes.data, line, DEPTH * line,
-             c.ctypes.data, columns, DEPTH, 1, real)  # fmt: skip
+             c.ctypes.data, columns, c.ctypes.data, columns, 0, DEPTH, 1, real)  # fmt: skip
         expected = start.copy()
         expected[:height, :real] = whole[:height, :real]
         if not np.array_equal(c, expected):
             return False
     c, done, like = start.astype(np.float32), np.zeros(1, np.int64), rows.ctypes.data
     call("configure_blocks", like)
-    call("blocks", done.ctypes.data, c.ctypes.data, columns, rows.ctypes.data, DEPTH, panels.ctypes.data, DEPTH * line,
-         ROWS, DEPTH, columns - 1, 1, 1)  # fmt: skip
+    call("blocks", done.ctypes.data, c.ctypes.data, columns, c.ctypes.data, columns, 0, rows.ctypes.data, DEPTH,
+         panels.ctypes.data, DEPTH * line, ROWS, DEPTH, columns - 1, 1, 1)  # fmt: skip
     call("release_blocks", like)
     expected, k = start.copy(), 2 * int(done[0])
     expected[:, :-1] += (a[:, :k] @ b[:k])[:, :-1]

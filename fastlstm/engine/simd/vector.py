@@ -181,10 +181,8 @@ class Code:
         phi.add_incoming(raw(value), block)
         return Vector(self, phi) if isinstance(value, Vector) else phi
 
-    def choose(
-        self, condition: Any, then: Callable[[], list[Vector]], otherwise: list[Vector]
-    ) -> list[Vector]:
-        """then() where the condition (an index) is not zero, else otherwise."""
+    def choose(self, condition: Any, then: Callable[[], list[Any]], otherwise: list[Any]) -> list[Any]:
+        """then() where the condition (an index) is not zero, else otherwise: vectors or indices."""
         builder = self.builder
         before = builder.block
         inside, after = builder.append_basic_block("then"), builder.append_basic_block("after")
@@ -206,8 +204,10 @@ def raw(value: Any) -> Any:
 
 
 class Routine(NamedTuple):
-    """A function of the library: its parameters, pointers ("p") or indices ("i"), what writes its body, and for which
-    operands."""
+    """A function of the library: its parameters, what writes its body, and for which operands.
+
+    Parameters are indices ("i"), pointers ("p"), or pointers to what others may write to ("s").
+    """
 
     parameters: str
     write: Callable[..., None]
@@ -227,12 +227,13 @@ def symbol(name: str, bits: int) -> str:
 def declare(module: ir.Module, name: str, parameters: str, bits: int) -> ir.Function:
     """The function `name` of the library, as another module calls it.
 
-    Pointers are declared not to alias, so no argument may be written through another one's memory.
+    Pointers are declared not to alias unless they may share, so no such argument may be written through another one's
+    memory.
     """
     full = symbol(name, bits)
     if full in module.globals:
         return module.globals[full]
-    kinds = [POINTER if kind == "p" else INDEX for kind in parameters]
+    kinds = [INDEX if kind == "i" else POINTER for kind in parameters]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), full)
     function.attributes.add("nounwind")
     for argument, kind in zip(function.args, parameters, strict=True):
