@@ -168,7 +168,7 @@ def test_the_array_api_stays_within_the_callers_arrays(
 
     x = guards.place(rng.integers(0, V if embedded else I, (T, B), dtype=np.int32)) if ids else place(T, B, I)
     e = place(V, I)
-    source = sequence.Ids(x, address(e) if embedded else 0) if ids else address(x)
+    source = sequence.Ids(x, *((address(e), V) if embedded else ())) if ids else address(x)
     w_h, w_x = place(4 * H, H, strides=(H + 3, 1)), place(4 * H, I, strides=(I + 5, 1))
     b, b_x = place(4 * H), place(4 * H)
     weights = Weights(place_of(w_h), place_of(w_x), address(b), address(b_x))
@@ -184,7 +184,7 @@ def test_the_array_api_stays_within_the_callers_arrays(
     frozen = sequence.Frozen(np.hstack([w_h, w_x]), b, paired) if packed else weights
     real = (np.arange(T)[:, None] < lengths)[..., None]
     for D, reverse in ((1, False), (1, True), (2, False)):
-        kind = sequence.Kind(np.dtype(dtype), H, I, ids, paired, V if embedded else 0, D)
+        kind = sequence.Kind(np.dtype(dtype), H, I, ids, paired, embedded, D)
         finals, results = [(place(D, B, H), place(D, B, H)) for _ in range(2)], []
         written = np.arange(2 * H) < D * H
         for final, keep in zip(finals, (False, True), strict=True):

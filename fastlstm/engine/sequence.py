@@ -31,8 +31,8 @@ Addresses = tuple[int, int]
 class Kind(NamedTuple):
     """What decides a layer's memory, apart from the batch.
 
-    `ids` says that its inputs are ids, not floats: of one-hot rows or, where there is a `vocabulary`, of rows of an embedding
-    with so many. `paired`: operands of products are pairs of bfloat16. One of two `directions` goes backwards.
+    `ids` says that its inputs are ids, not floats: of one-hot rows or, if `embedded`, of an embedding's. `paired`: operands of
+    products are pairs of bfloat16. One of two `directions` goes backwards.
     """
 
     dtype: np.dtype
@@ -40,15 +40,16 @@ class Kind(NamedTuple):
     width: int
     ids: bool
     paired: bool = False
-    vocabulary: int = 0
+    embedded: bool = False
     directions: int = 1
 
 
 class Ids(NamedTuple):
-    """Inputs that are ids (T, B): of one-hot rows, or of rows of the embedding at the address `e`, contiguous (V, I)."""
+    """Inputs that are ids (T, B): of one-hot rows, or of those of the embedding at the address `e`, contiguous (V, I)."""
 
     ids: np.ndarray
     e: int = 0
+    vocabulary: int = 0
 
 
 class Direction:
@@ -79,19 +80,24 @@ class Workspace(Uncopied):
         # Any array of what operands are elements of tells the programs which type it is.
         self.like = aligned(1, self.arena.operands)
         self._use: tuple[bool, bool, Sequence[Frozen]] | None = None
-        self._room = Room(0, 0)
+        self._room = 0, 0, 0
         self.dx = 0
 
-    def reserve(self, plan: Plan, backward: bool, frozen: Sequence[Frozen]) -> None:
-        """Room for a batch and the records that say where it is, unless the last batch's will do."""
+    def reserve(self, plan: Plan, backward: bool, frozen: Sequence[Frozen], vocabulary: int = 0) -> None:
+        """Room for a batch and the records that say where it is, unless the last batch's will do.
+
+        `vocabulary`: so many rows an embedding has.
+        """
         single = backward and plan.single(self.kind.hidden)
         use = backward, single, frozen
-        if use == self._use and plan.rows <= self._room.rows and plan.positions <= self._room.positions:
+        needed = plan.rows, plan.positions, vocabulary
+        if use == self._use and all(n <= have for n, have in zip(needed, self._room, strict=True)):
             return
-        room = Room(max(plan.rows, self._room.rows), max(plan.positions, self._room.positions))
+        rows, positions, vocabulary = map(max, needed, self._room)
+        room = Room(rows, positions)
         # Until all of it is done, nothing is: an interruption may leave a record without addresses.
         self._use = None
-        vectors = not self.kind.ids or self.kind.vocabulary > 0
+        vectors = not self.kind.ids or self.kind.embedded
         for d, direction in enumerate(self.directions):
             memory, record = direction.memory, direction.record
             if frozen:
@@ -99,7 +105,7 @@ class Workspace(Uncopied):
             else:
                 memory.panels()
                 if self.kind.ids:
-                    memory.table(self.kind.vocabulary or memory.width, self.kind.vocabulary > 0, backward)
+                    memory.table(vocabulary or memory.width, self.kind.embedded, backward)
             memory.forward(room)
             record.fill(shares=0, backward_h=0, backward_x=0)
             if backward:
@@ -111,7 +117,7 @@ class Workspace(Uncopied):
         if backward and vectors:
             memory = self.directions[0].memory
             self.dx = address(memory.keep("dx", room.positions, memory.x_row))
-        self._use, self._room = use, room
+        self._use, self._room = use, (rows, positions, vocabulary)
 
 
 # Workspaces that no cache uses; the most recently used come first. Appending and popping are atomic.
@@ -228,16 +234,16 @@ def forward(
     x and out hold the plan's positions and no others, which is the same in a batch of full sequences. Of two directions, each
     of which has its weights, the second one is the reverse.
     """
-    vectors, (ids, e) = (0, x) if isinstance(x, Ids) else (x, (None, 0))
+    vectors, (ids, e, vocabulary) = (0, x) if isinstance(x, Ids) else (x, (None, 0, 0))
     cache = Cache(take_workspace(kind), plan, order, None if ids is None else compact_ids(ids, plan, order))
     workspace = cache.workspace
     lent = [] if keep_cache else [own for own in weights if isinstance(own, Frozen)]
-    workspace.reserve(plan, keep_cache, lent)
+    workspace.reserve(plan, keep_cache, lent, vocabulary)
     rows, carried = address(order), initial != (0, 0)
     for d, (direction, own) in enumerate(zip(workspace.directions, weights, strict=True)):
         if not lent:
             direction.memory.weights(own.weights if isinstance(own, Frozen) else own)
-        direction.record["e"] = e
+        direction.record.fill(e=e, vocabulary=vocabulary or kind.width)
         direction.set_forward(
             -1 if reverse or d else 1,
             bool(lent),

@@ -55,13 +55,14 @@ def run(
     """
     x, plan, rows = call.in_time(x), call.plan, call.rows
     (*shape, I), H, D, B = x.shape, weights[1].shape[1], len(weights) // 4, plan.rows
-    kind = Kind(DTYPES[x.dtype], H, I, rows is not None, call.paired, len(rows.weight) if rows else 0, D)
     h0, c0, *plain = map(_plain, (h0, c0, *weights))
-    if rows is None:
-        x = _plain(x)
-        inputs: int | Ids = x.data_ptr()
+    if rows is not None:
+        ids = rows.ids.T if call.batch_first else rows.ids
+        inputs: int | Ids = Ids(ids, rows.weight.data_ptr(), len(rows.weight))
     else:
-        inputs = Ids(rows.ids.T if call.batch_first else rows.ids, rows.weight.data_ptr())
+        x = _plain(x)
+        inputs = x.data_ptr()
+    kind = Kind(DTYPES[x.dtype], H, I, rows is not None, call.paired, rows is not None, D)
     out, h_n, c_n = x.new_empty((*shape, D * H)), x.new_empty((D, B, H)), x.new_empty((D, B, H))
     own = frozen or [_weights(plain[4 * d : 4 * d + 4], I, H) for d in range(D)]
     cache = forward(kind, inputs, plan, None, own, (_address(h0), _address(c0)), Place(out.data_ptr(), D * H),
@@ -140,7 +141,7 @@ def _ours(
     backward(Place(dout.data_ptr(), D * H), cache, (_address(dh_n), _address(dc_n)), _address(dx),
              [_weights(weights[4 * d : 4 * d + 4], I, H) for d in range(D)], (_address(dh0), _address(dc0)),
              crew(call.options.threads), _address(de))  # fmt: skip
-    if de is not None and call.rows and call.rows.padding < len(de):
+    if de is not None and call.rows and 0 <= call.rows.padding < len(de):
         de[call.rows.padding] = 0
     return [dx if dx is None else call.in_time(dx), dh0, dc0, *weights], de
 

@@ -1,9 +1,10 @@
-"""Inputs that an embedding has made: autograd remembers which of its rows they are.
+"""Inputs that are a few rows again and again, as characters are: then the engine goes by ids.
 
-With that the engine needs no product with the inputs, and gives the embedding its gradient itself. Nothing is
-guessed: PyTorch's own graph tells what the inputs are made from, and their numbers are compared.
+It makes a table of what each row adds to the gates, and needs no product with the inputs. Where autograd remembers that
+they are rows of an embedding, that can have its gradient from the layer, and none of the inputs is computed either.
+Nothing is guessed: rows are compared, and PyTorch's own graph tells what they are made from.
 
-Letters: N positions, I inputs, V rows of the embedding.
+Letters: N positions, I inputs, V rows.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastlstm.engine.kernels.rows import are_rows
+from fastlstm.engine.kernels.rows import are_rows, number_rows
 from fastlstm.interop.gate import foreign
 
-# A table of the embedding's rows has to be made: it pays where a row is used so many times.
+# A table of the rows has to be made: it pays where a row is used so many times.
 USES = 2
+# Not worth the search.
+FEWEST = 64
 # What merely looks at the same memory.
 VIEWS = ("ViewBackward0", "UnsqueezeBackward0", "TransposeBackward0", "PermuteBackward0")
 # PyTorch's word on whether the present backward pass comes by a node.
@@ -26,12 +29,12 @@ _comes_by: Any = getattr(torch._C, "_will_engine_execute_node", None)
 
 
 class Rows(NamedTuple):
-    """Inputs that are rows of a trained embedding."""
+    """Inputs that are rows of a matrix."""
 
-    weight: Tensor  # (V, I), a leaf
-    leaf: Any  # the node where its gradients arrive
+    weight: Tensor  # (V, I), contiguous
+    leaf: Any  # the node where its gradients arrive, if it is an embedding's that is trained, else None
     ids: np.ndarray  # int32, of the inputs' shape but for the last dimension
-    padding: int  # the row that gets no gradient, if there is such a one
+    padding: int = -1  # the row that gets no gradient
 
 
 def rows_of(x: Tensor) -> Rows | None:
@@ -79,6 +82,19 @@ def _seen(ids: Tensor, view: Tensor, made: Tensor) -> Tensor | None:
     if view.shape[-1] != I or (last != 1 and I > 1) or any(n % I for n in (first, *strides)):
         return None
     return ids.as_strided(view.shape[:-1], [stride // I for stride in strides], first // I)
+
+
+def repeated_rows(x: Tensor) -> Rows | None:
+    """The different rows of x (…, I), if few come again and again: one-hot ones, or an embedding's, however they came here."""
+    *shape, I = x.shape
+    N = x.numel() // I
+    if N < FEWEST or not x.is_contiguous() or x.is_neg():
+        return None
+    vectors = x.detach().view(N, I).numpy()
+    ids, first = np.empty(N, np.int32), np.empty(N // USES, np.int32)
+    slots = np.empty(1 << N.bit_length(), np.int32)
+    count = number_rows(vectors.view(f"u{vectors.itemsize}"), slots, ids, first)
+    return Rows(torch.from_numpy(vectors[first[:count]]), None, ids.reshape(shape)) if count else None
 
 
 def only_the_embedding(x: Tensor, rows: Rows) -> bool:

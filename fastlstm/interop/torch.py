@@ -38,7 +38,7 @@ from fastlstm.interop.autograd import Call, Layer, run
 from fastlstm.interop.batch import Batch, States, batch_of, weights_of
 from fastlstm.interop.frozen import Packed
 from fastlstm.interop.gate import Options, foreign, leave, uncompiled
-from fastlstm.interop.rows import rows_of
+from fastlstm.interop.rows import repeated_rows, rows_of
 
 
 def LSTM(
@@ -100,12 +100,15 @@ def _layers(layer: nn.LSTM, batch: Batch, options: Options, packed: Packed) -> t
     frozen: list[Frozen] = []
     if options.frozen and not layer.training and not torch.is_grad_enabled():
         frozen = packed.of(weights, bool(cast))
-    # In bfloat16 an embedding's gradient could not be had apart from that of x.
-    rows = rows_of(x) if torch.is_grad_enabled() and not cast else None
-    call = Call(plan, options, bool(cast), layer.batch_first and x.dim() == 3, rows)
     if cast:
         x, weights = x.float(), [w if w is None else w.float() for w in weights]
         states = states and (states[0].float(), states[1].float())
+    differentiated = torch.is_grad_enabled() and x.requires_grad
+    rows = rows_of(x) if differentiated and not cast else None
+    # In bfloat16 the engine has no gradient of inputs that it knows by ids.
+    if rows is None and not (differentiated and cast):
+        rows = repeated_rows(x)
+    call = Call(plan, options, bool(cast), layer.batch_first and x.dim() == 3, rows)
     final = []
     for n in range(layer.num_layers):
         if n and layer.dropout:
@@ -115,10 +118,10 @@ def _layers(layer: nn.LSTM, batch: Batch, options: Options, packed: Packed) -> t
             h0, c0 = h0[n * D : (n + 1) * D], c0[n * D : (n + 1) * D]
         arguments: Any = h0, c0, call, *weights[4 * D * n : 4 * D * (n + 1)]
         if torch.is_grad_enabled():
-            x, h, c = Layer.apply(x, rows and rows.weight, *arguments)
+            x, h, c = Layer.apply(x, rows.weight if rows and rows.leaf else None, *arguments)
         else:
             # Without a graph the way through autograd, a good part of a short call, is spared.
-            x, h, c, _ = run(x, *arguments, frozen=frozen[D * n : D * (n + 1)])
+            x, h, c, _ = run(x, *arguments, frozen=() if rows else frozen[D * n : D * (n + 1)])
         final.append((h, c))
         rows, call = None, Call(plan, options, bool(cast))
     h, c = final[0]
