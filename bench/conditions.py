@@ -1,18 +1,19 @@
 """What conditions bring: names by sex, with and without, and against a classifier made for it.
 
     pip install '.[plot]' scikit-learn
-    python bench/conditions.py                                    the embedded names
-    python bench/conditions.py NationalNames.csv --given Gender --given Year:10 --weight Count
+    python bench/conditions.py --set contrast=1                   the embedded names
+    python bench/conditions.py NationalNames.csv --given Gender --given Year:10 --weight Count --steps 4000
 
-From the same split and steps: held-out loss without conditions, under the true values and
-with all of them open; how often the most probable value of the first condition is the true one on held-out names, and
-how often logistic regression on character 1-4-grams with boundary marks finds it; and how often that regression calls
-drawn names by the value that they were drawn under, beside how often it is right on real ones.
+From the same split and steps: held-out loss without conditions, under the true values and with all of them open; how often
+the most probable value of the first condition is the true one on held-out names, and how often logistic regression on
+character 1-4-grams with boundary marks finds it; and how often that regression calls drawn names by the value that they were
+drawn under, beside how often it is right on rows of held-out names with that value, by their weights, as names are drawn.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 from typing import Any
 
 import click
@@ -29,9 +30,10 @@ from fastlstm.training.options import Options
 from fastlstm.training.session import Session, train
 
 
-def trained(data: Names, steps: int) -> Session:
-    """A session of the defaults after so many steps, with the weights that it ends with."""
-    session = Session(data, Options(kind="names", steps=steps))
+def trained(data: Names, steps: int, options: dict[str, str]) -> Session:
+    """A session of the defaults, but for `options`, after so many steps, with the weights that it ends with."""
+    converted = {f.name: f.metadata["convert"](options[f.name]) for f in fields(Options) if f.name in options}
+    session = Session(data, Options(kind="names", steps=steps, **converted))
     for record in train(session):
         if record.validation:
             print(f"  step {record.step:,}: held out {record.validation.loss:.4f}", flush=True)
@@ -76,18 +78,27 @@ def regression(train_part: Names, weighted: bool) -> Any:
 @click.option("--given", multiple=True, default=["Sex"])
 @click.option("--weight")
 @click.option("--steps", default=2616)
-@click.option("--drawn", default=5000)
-def main(path: str | None, given: tuple[str, ...], weight: str | None, steps: int, drawn: int) -> None:
+@click.option("--drawn", default=10000)
+@click.option("--set", "chosen", multiple=True, help="An option of both trainings, as seed=1.")
+def main(
+    path: str | None,
+    given: tuple[str, ...],
+    weight: str | None,
+    steps: int,
+    drawn: int,
+    chosen: tuple[str, ...],
+) -> None:
     """Names with and without conditions; needs scikit-learn."""
+    options = dict(each.split("=", 1) for each in chosen)
     data = open_data(path, kind="names", given=given, weight=weight)
     assert isinstance(data, Names)
     print(data.describe())
     print("without conditions")
     plain = without_values(data)
-    baseline = trained(plain, steps)
+    baseline = trained(plain, steps, options)
     without = evaluate_held_out(baseline.network, baseline.feed)
     print("with conditions")
-    session = trained(data, steps)
+    session = trained(data, steps, options)
     under = evaluate_held_out(session.network, session.feed)
     held_out = session.feed.held_out
     vocabulary, conditions = session.vocabulary, session.feed.conditions
@@ -113,8 +124,8 @@ def main(path: str | None, given: tuple[str, ...], weight: str | None, steps: in
     for number, value in enumerate(condition.values):
         names = generate(session, drawn, given={condition.title: value}, seed=1)
         called = (theirs.predict([f"^{name}$" for name in names]) == number).mean()
-        real = (guessed == truth)[truth == number].mean()
-        print(f"drawn as {value}: called so {called:.2%}; real ones {real:.2%}")
+        real = (guessed == number) @ mass[:, number] / mass[:, number].sum()
+        print(f"drawn as {value}: called so {called:.2%}; held-out rows of it {real:.2%}")
 
 
 if __name__ == "__main__":

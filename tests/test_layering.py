@@ -20,7 +20,7 @@ ORDER = {
     "engine": "memory signals compiled simd kernels cores workers parameters arena layout sequence positions",
     "network": "limits reference architecture lstm optim program windows model growing",
     "data": "files encodings paths reading given gathering dialects tables records columns vocabulary utf8 encoded lists names"
-    " joined embedded texts opening novelty batching streams feeds",
+    " joined embedded texts opening novelty contrast batching streams feeds",
     "training": "schedules defaults values options keywords folders launchers ranks building carrying evaluation budget stored"
     " model_file starting session attendance checkpoint bars plots history runs",
     "generation": "stream request drawing sampling scoring classification report",

@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
-from networks import Sample, close, expect, mask, randomize
+from networks import Sample, close, expect, mask, masks, randomize
 
+from fastlstm.engine.layout import Contrast
 from fastlstm.engine.simd.target import AMX, BF16, target
 from fastlstm.errors import FastLSTMError
+from fastlstm.network import reference
 from fastlstm.network.architecture import Architecture, State
 from fastlstm.network.model import Network
 from fastlstm.network.optim import Optimizer, OptimizerConfig
@@ -107,6 +109,77 @@ def test_conditions(
 ) -> None:
     a = Architecture(6, 5, 4, layers, learned_state=learned, conditions=conditions, dtype=dtype)
     check_against_the_oracle(a, T, B, True, carried)
+
+
+def each_row(network: Network, sample: Sample, given: np.ndarray, key: int | None) -> list[reference.Result]:
+    """The reference on every row by itself, under its values among all conditions' and its part of the batch's masks."""
+    p, masks_of_all = dict(network.parameters.items()), masks(sample, network.architecture, key)
+    places = given + np.cumsum((0, *network.architecture.conditions[:-1]))
+    results = []
+    for b, length in enumerate(sample.lengths):
+        row = (slice(0, length), slice(b, b + 1))
+        own = [None if mask is None else mask[row] for mask in masks_of_all or ()]
+        results.append(
+            reference.loss_and_gradients(
+                p, sample.ids[row], sample.targets[row], masks=own or None, given=places[b : b + 1]
+            )
+        )
+    return results
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("B", "H", "key"), [(1, 261, None), (1, 6, 3), (3, 17, 5), (7, 17, None), (41, 17, 6)]
+)
+def test_contrast_with_other_values(B: int, H: int, key: int | None, threads: int) -> None:
+    """Row by row: −log p + w · softplus(−d), whose own row counts 1 + w σ(−d) times, the other one −w σ(−d) times."""
+    rng, a = np.random.default_rng(B), Architecture(6, H, 5, 2, 0.3, conditions=(3, 2), dtype="float64")
+    network, sample = randomize(Network(a, threads=threads), rng), Sample(rng, 6, B, 6, True)
+    own, other = rng.integers(0, (3, 2), (2, B, 2))
+    terms = np.column_stack([rng.random(B) * 2 * (rng.random(B) < 0.8), rng.normal(size=B)])
+    expected, loss, count = network.gradients.copy(), 0.0, int(sample.lengths.sum())
+    expected.flat[:] = 0
+    pairs = zip(
+        each_row(network, sample, own, key), each_row(network, sample, other, key), sample.lengths, terms,
+        strict=True,
+    )  # fmt: skip
+    for mine, theirs, length, (weight, odds) in pairs:
+        share = weight / (1 + np.exp(length * (theirs.loss - mine.loss) + odds))
+        loss += length * mine.loss
+        for name, gradient in expected.items():
+            gradient += length / count * ((1 + share) * mine.gradients[name] - share * theirs.gradients[name])
+    contrast = Contrast(other, terms)
+    metrics, final = network.backward(
+        sample.ids, sample.targets, sample.lengths, None, key, own, contrast=contrast
+    )
+    close(metrics.loss, loss / count, a.dtype, "loss")
+    assert (metrics.count, final.h.shape) == (count, (2, B, H))
+    for name, gradient in network.gradients.items():
+        close(gradient, expected[name], a.dtype, name)
+
+
+def test_the_slope_of_a_contrast() -> None:
+    """Its gradients are those of the loss and the terms that it stands for, whatever the direction."""
+    rng, a = np.random.default_rng(1), Architecture(5, 6, 3, 1, conditions=(3,), dtype="float64")
+    network, sample = randomize(Network(a), rng), Sample(rng, 5, 4, 5, True)
+    own, other, terms = np.array([[1], [2], [0], [1]]), np.array([[2], [1], [0], [0]]), rng.random((4, 2))
+
+    def loss() -> float:
+        each, count = [], sample.lengths.sum()
+        for given in (own, other):
+            rows = each_row(network, sample, given, None)
+            each.append(np.array([row.loss for row in rows]) * sample.lengths)
+        return (each[0] + terms[:, 0] * np.logaddexp(0, each[0] - each[1] - terms[:, 1])).sum() / count
+
+    network.backward(sample.ids, sample.targets, sample.lengths, given=own, contrast=Contrast(other, terms))
+    gradients, start = network.gradients.copy(), network.parameters.copy()
+    for _ in range(5):
+        direction, losses = rng.normal(size=start.flat.size), []
+        for sign in (1, -1):
+            network.parameters.flat[:] = start.flat + sign * 1e-5 * direction
+            losses.append(loss())
+        slope = float(gradients.flat @ direction)
+        assert (losses[0] - losses[1]) / 2e-5 == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
 @DTYPES

@@ -11,12 +11,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from fastlstm.data.contrast import contrasted
 from fastlstm.data.encoded import Ids
 from fastlstm.data.given import OPEN, Condition
 from fastlstm.data.names import Names
 from fastlstm.data.vocabulary import Vocabulary
 from fastlstm.engine.kernels.batch import deal, fill_names
-from fastlstm.engine.layout import Share, Window
+from fastlstm.engine.layout import Contrast, Share, Window
 from fastlstm.errors import FastLSTMError
 
 Sliced = TypeVar("Sliced", np.ndarray, Ids)
@@ -42,6 +43,7 @@ class Batch(NamedTuple):
     rest: tuple[Window, ...] = ()
     streams: np.ndarray | None = None
     fresh: np.ndarray | None = None
+    contrast: Contrast | None = None
 
 
 class Part(NamedTuple):
@@ -108,7 +110,8 @@ def split_text(ids: Sliced, validation: float) -> tuple[Sliced, Sliced]:
 class NameBatches:
     """Names as ragged batches: inputs of "anna" are [0 a n n a], targets [a n n a 0]; of each batch, one `part`.
 
-    With a model's `conditions` a batch has each row's values; `open_share` of them are left open in training.
+    With a model's `conditions` a batch has each row's values; `open_share` of them are left open in training, and with a
+    `contrast` of that weight the others are to be told from other values.
     Raises FastLSTMError without names, and for characters that the vocabulary lacks.
 
     >>> names = Names(["bo", "anna"])
@@ -125,6 +128,7 @@ class NameBatches:
         conditions: Sequence[Condition] = (),
         open_share: float = 0.0,
         part: Part = WHOLE,
+        contrast: float = 0.0,
     ) -> None:
         if batch_size < 1:
             raise FastLSTMError(f"the batch size is {batch_size}, and 1 is the least")
@@ -133,6 +137,7 @@ class NameBatches:
         if not vocabulary.boundary:
             raise FastLSTMError("names need a vocabulary with a boundary, and this one is for text")
         self.batch_size, self.open_share, self.part = batch_size, open_share, part
+        self.contrast, self._conditions = contrast if conditions else 0.0, conditions
         count = len(names.distinct)
         letters = np.fromiter(map(len, names.distinct), np.int32, count)
         lengths = letters + 1
@@ -153,6 +158,11 @@ class NameBatches:
             self._rows, self._given = self._rows.ravel(), items[:, 1:]
             starts, lengths = starts[items[:, 0]], lengths[items[:, 0]]
         self._starts, self._lengths = starts, lengths
+        if self.contrast and lengths.max() > STEPS:
+            raise FastLSTMError(
+                f"contrast is for names of at most {STEPS - 1} characters, and there is one of {lengths.max() - 1:,}: leave "
+                "it out"
+            )
         self._mass = None if names.weights is None else np.bincount(self._rows, names.weights, len(starts))
 
     def __len__(self) -> int:
@@ -172,7 +182,10 @@ class NameBatches:
         if self._given is not None:
             given = self._given[picked]
             given[rng.random(given.shape) < self.open_share] = OPEN
-        return self._batches(picked, given, start)
+        others = None
+        if self.contrast and given is not None:
+            others = contrasted(given, self._conditions, self.contrast, rng)
+        return self._batches(picked, given, start, others)
 
     def ordered(self) -> Iterator[Batch]:
         """The batches for evaluation, the longest names first so that hardly a step is padding.
@@ -192,12 +205,16 @@ class NameBatches:
         ends = np.cumsum(self._mass[possible])
         return possible[np.searchsorted(ends[:-1], uniforms * ends[-1], side="right")]
 
-    def _batches(self, picked: np.ndarray, given: np.ndarray | None, start: int) -> Iterator[Batch]:
+    def _batches(
+        self, picked: np.ndarray, given: np.ndarray | None, start: int, others: Contrast | None = None
+    ) -> Iterator[Batch]:
         for first in range(start * self.batch_size, len(picked), self.batch_size):
             part = slice(first, first + self.batch_size)
-            yield self._batch(picked[part], None if given is None else given[part])
+            yield self._batch(
+                picked[part], None if given is None else given[part], others and others.of_rows(part)
+            )
 
-    def _batch(self, picked: np.ndarray, given: np.ndarray | None) -> Batch:
+    def _batch(self, picked: np.ndarray, given: np.ndarray | None, others: Contrast | None) -> Batch:
         longest = int(self._lengths[picked].max())
         if given is None and self.part.of == 1 and longest <= STEPS:
             return Batch(*self._filled(picked, self._starts, self._lengths))
@@ -214,7 +231,8 @@ class NameBatches:
         first, *rest = [self._window(picked[mine], rows, whole, *cut) for cut in windows(whole)]
         share = first.share if self.part.of > 1 or rest else None
         later = tuple(window for window in rest if window.ids.size)
-        return Batch(*first[:3], None if given is None else given[mine], share, later)
+        given, others = None if given is None else given[mine], others and others.of_rows(mine)
+        return Batch(*first[:3], given, share, later, contrast=others)
 
     def _window(
         self, picked: np.ndarray, rows: np.ndarray, whole: np.ndarray, begin: int, end: int

@@ -35,13 +35,16 @@ class NameFeed:
         conditions: Sequence[Condition] | None = None,
         open_share: float = 0.0,
         part: Part = WHOLE,
+        contrast: float = 0.0,
     ) -> None:
         self.data, self.vocabulary, self.seed = names, vocabulary, seed
         self.train, self.held_out = split_names(names, validation, seed)
         if conditions is None:
             conditions = names.given.as_new() if names.given else ()
         self.conditions = tuple(conditions)
-        self._batches = NameBatches(self.train, vocabulary, batch_size, conditions, open_share, part)
+        self._batches = NameBatches(
+            self.train, vocabulary, batch_size, conditions, open_share, part, contrast
+        )
         self.steps_per_epoch = len(self._batches)
         lengths = [len(name) + 1 for name in self.held_out.distinct]
         self.held_out_characters = sum(lengths[row] for row in self.held_out.rows)
@@ -117,6 +120,7 @@ def make_feed(
     conditions: Sequence[Condition] | None = None,
     open_share: float = 0.0,
     part: Part = WHOLE,
+    contrast: float = 0.0,
 ) -> Feed:
     """The feed of a part of data of either kind. A model's vocabulary and conditions are kept, and what they lack is an error.
 
@@ -125,5 +129,7 @@ def make_feed(
     """
     vocabulary = vocabulary or data.vocabulary(characters)
     if isinstance(data, Names):
-        return NameFeed(data, vocabulary, batch_size, validation, seed, conditions, open_share, part)
+        return NameFeed(
+            data, vocabulary, batch_size, validation, seed, conditions, open_share, part, contrast
+        )
     return TextFeed(data, vocabulary, batch_size, validation, window, seed, restarts, part)

@@ -22,20 +22,20 @@ ALONE = 0.05
 
 
 @lru_cache(maxsize=256)
-def group_bounds(rows: int) -> np.ndarray:
+def group_bounds(rows: int, group: int = GROUP, few: int = FEW) -> np.ndarray:
     """The first row of each group and the end, int32.
 
     Whole groups, an even number of them for an even number of workers; what remains is halved where it is enough, and
     else goes to every other group, and then to those between.
     """
-    whole = rows // GROUP // 2 * 2
-    rest = rows - whole * GROUP
-    if rest > FEW or not whole:
-        sizes = [GROUP] * whole + ([rest] if rest <= FEW else [rest - rest // 2, rest // 2])
+    whole = rows // group // 2 * 2
+    rest = rows - whole * group
+    if rest > few or not whole:
+        sizes = [group] * whole + ([rest] if rest <= few else [rest - rest // 2, rest // 2])
     else:
         more, extra = divmod(rest, whole)
         turn = [*range(0, whole, 2), *range(1, whole, 2)]
-        sizes = [GROUP + more + (turn.index(group) < extra) for group in range(whole)]
+        sizes = [group + more + (turn.index(each) < extra) for each in range(whole)]
     bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
     bounds.flags.writeable = False
     return bounds
@@ -60,6 +60,14 @@ class Plan(NamedTuple):
         record = self.shape.copy()
         Row(record).fill(ids=ids, targets=targets, split=split)
         return record
+
+    def paired(self) -> Plan:
+        """Each row twice, the two side by side and in one group; dropout is the same for both."""
+        places = np.arange(self.positions, dtype=np.int32) if self.places is None else self.places
+        plan, places = plan_of(2 * self.start, 2 * self.rows), np.repeat(places, 2)
+        bounds, shape = 2 * group_bounds(self.rows, GROUP // 2, FEW // 2), plan.shape
+        Row(shape).fill(bounds=bounds, groups=len(bounds) - 1, places=places)
+        return plan._replace(bounds=bounds, places=places)
 
     def active(self) -> np.ndarray:
         """(T, B): which steps of the padded batch are positions."""
@@ -110,6 +118,20 @@ class Share(NamedTuple):
         shape = plan.shape.copy()
         Row(shape).fill(places=places)
         return plan._replace(shape=shape, places=places)
+
+
+class Contrast(NamedTuple):
+    """What each row's values are to be told from: other ones, `given` (B, columns), and `terms`, float64 (B, 2).
+
+    These are the weight of the row's term, and the log-odds of its own values against the others before the row is read.
+    """
+
+    given: np.ndarray
+    terms: np.ndarray
+
+    def of_rows(self, rows: slice | np.ndarray) -> Contrast:
+        """The same of some rows."""
+        return Contrast(self.given[rows], np.ascontiguousarray(self.terms[rows]))
 
 
 class Window(NamedTuple):

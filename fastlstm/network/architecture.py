@@ -126,6 +126,32 @@ def initial_state(architecture: Architecture, parameters: Parameters, batch: int
     return State(*states)
 
 
+def begin(
+    architecture: Architecture,
+    parameters: Parameters,
+    rows: int,
+    state: State | None,
+    given: Any = None,
+    fresh: np.ndarray | None = None,
+) -> State | None:
+    """What so many rows start from: the `state` to go on from, but where they are `fresh`; else the initial one, None if zero.
+
+    Raises FastLSTMError for a state of another shape.
+    """
+    a = architecture
+    if state is None:
+        return initial_state(a, parameters, rows, given) if a.learns_states else None
+    want = (a.layers, rows, a.hidden)
+    for name, array in zip("hc", state, strict=True):
+        if np.shape(array) != want:
+            raise FastLSTMError(f"state.{name} has shape {np.shape(array)}; it must be (L, B, H) = {want}")
+    if fresh is None:
+        return State(*(np.ascontiguousarray(array, a.dtype) for array in state))
+    anew = initial_state(a, parameters, rows, given)
+    mixed = (np.where(fresh[:, None], new, old) for new, old in zip(anew, state, strict=True))
+    return State(*(array.astype(a.dtype) for array in mixed))
+
+
 def places(architecture: Architecture, batch: int, given: Any) -> np.ndarray:
     """Each sequence's values (B, columns) among the values of all conditions, int32."""
     counts = architecture.conditions

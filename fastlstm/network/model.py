@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastlstm.engine.layout import Plan, Share, Window
+from fastlstm.engine.layout import Contrast, Plan, Share, Window
 from fastlstm.engine.parameters import Parameters
 from fastlstm.engine.positions import real_positions
 from fastlstm.errors import FastLSTMError
-from fastlstm.network.architecture import Architecture, State, initial_state, places
+from fastlstm.network.architecture import Architecture, State, begin, initial_state, places
 from fastlstm.network.optim import Optimizer
 from fastlstm.network.program import Program
 from fastlstm.network.windows import go_on
@@ -134,7 +134,8 @@ class Network:
         """
         plan, (real_ids,) = self._real(lengths, ids)
         final = self._states(plan)
-        self._program.run(plan, real_ids, None, self._start(plan, state, given), final, self.threads)
+        begun = begin(self.architecture, self.parameters, plan.rows, state, given)
+        self._program.run(plan, real_ids, None, begun, final, self.threads)
         logits = np.zeros((plan.steps, plan.rows, self.architecture.vocabulary), self.architecture.dtype)
         real = self._program.logits[: plan.positions, : self.architecture.vocabulary]
         if plan.positions == plan.steps * plan.rows:
@@ -156,8 +157,9 @@ class Network:
         """The loss over all real targets, without dropout, and the final state if `final`; `fresh` as for `step`."""
         plan, (ids, targets) = self._real(lengths, ids, targets)
         after = self._states(plan) if final else None
-        self._program.run(plan, ids, targets, self._start(plan, state, given, fresh), after, self.threads)
-        return self._metrics(plan), after
+        begun = begin(self.architecture, self.parameters, plan.rows, state, given, fresh)
+        self._program.run(plan, ids, targets, begun, after, self.threads)
+        return self._metrics(plan.positions), after
 
     def backward(
         self,
@@ -169,26 +171,23 @@ class Network:
         given: Any = None,
         share: Share | None = None,
         fresh: np.ndarray | None = None,
+        contrast: Contrast | None = None,
     ) -> tuple[Metrics, State]:
         """Fill `gradients` with those of the mean loss; nothing flows into a `state` that is given; `fresh` as for `step`.
 
         `dropout_key`, an integer that differs from step to step, switches dropout on. With a `share` these are some rows
-        of a larger batch, and the loss and gradients their part of its.
+        of a larger batch, and the loss and gradients their part of its. With a `contrast` the gradients are those of the loss
+        and its terms, divided alike, and the loss is without them.
         """
         if share is not None and not len(share.rows):
             self.gradients.flat[:] = 0
             return Metrics(0.0, 0, 0), self.initial_state(0)
-        plan, (ids, targets) = self._real(lengths, ids, targets)
-        if share is not None and dropout_key is not None:
-            plan = share.plan(plan)
         divisor = None if share is None else share.whole
-        after = self._states(plan)
-        begun = self._start(plan, state, given, fresh)
-        self._program.run(plan, ids, targets, begun, after, self.threads, backward=True, dropout_key=dropout_key,
-                          fresh=self._fresh(plan, state, fresh), given=self._learned(plan, state, given),
-                          divisor=divisor)  # fmt: skip
-        mine = self._metrics(plan)
-        return mine._replace(loss=mine.loss * plan.positions / (divisor or plan.positions)), after
+        mine, after = self._run_back(
+            ids, targets, lengths, state, dropout_key, given, fresh, contrast, divisor, share
+        )
+        assert after is not None
+        return mine._replace(loss=mine.loss * mine.count / (divisor or mine.count)), after
 
     def step(
         self,
@@ -206,12 +205,14 @@ class Network:
         exchange: Exchange | None = None,
         rest: Sequence[Window] = (),
         fresh: np.ndarray | None = None,
+        contrast: Contrast | None = None,
     ) -> tuple[Metrics, State | None]:
         """One training step: gradients, clipping, update at learning rate `rate`; without `final` no final state.
 
         `fresh` (B,) says which sequences do not go on from `state`, but start anew. The gradients are those of the mean
         loss, or of the summed losses divided by `divisor`. With a `share` these are some rows, or none, and steps of a
-        batch, of which `rest` are the later steps, and the sums that `exchange` makes are over the other rows too.
+        batch, of which `rest` are the later steps, and the sums that `exchange` makes are over the other rows too. `contrast` is
+        as for `backward`.
         Parameters and moments stay as they were if the loss or the norm is not finite.
         """
         if optimizer.parameters is not self.parameters:
@@ -219,19 +220,38 @@ class Network:
                 "the optimizer was made for other parameters: make it with Optimizer(network.parameters)"
             )
         if share is not None and (exchange is not None or rest):
-            mine, after = self.backward(ids, targets, lengths, state, dropout_key, given, share, fresh)
+            mine, after = self.backward(
+                ids, targets, lengths, state, dropout_key, given, share, fresh, contrast
+            )
             mine, after = go_on(self, mine, after, rest, dropout_key)
             return self._update(mine, share.whole, optimizer, rate, exchange), after if final else None
-        plan, (ids, targets) = self._real(lengths, ids, targets)
-        after = self._states(plan) if final else None
-        begun = self._start(plan, state, given, fresh)
-        self._program.run(plan, ids, targets, begun, after, self.threads, backward=True, dropout_key=dropout_key,
-                          fresh=self._fresh(plan, state, fresh), optimizer=optimizer, rate=rate,
-                          given=self._learned(plan, state, given), divisor=divisor)  # fmt: skip
-        metrics = self._metrics(plan, updated=True)
+        metrics, after = self._run_back(ids, targets, lengths, state, dropout_key, given, fresh, contrast, divisor,
+                                        final=final, optimizer=optimizer, rate=rate)  # fmt: skip
         if not (math.isfinite(metrics.loss) and math.isfinite(metrics.norm)):
             optimizer.steps -= 1
         return metrics, after
+
+    def _run_back(
+        self, ids: Any, targets: Any, lengths: Any, state: State | None, dropout_key: int | None, given: Any,
+        fresh: np.ndarray | None, contrast: Contrast | None, divisor: int | None, share: Share | None = None,
+        final: bool = True, optimizer: Optimizer | None = None, rate: float = 0.0,
+    ) -> tuple[Metrics, State | None]:  # fmt: skip
+        """The gradients, and with an optimiser the update; the mean loss of these rows, and their final states if `final`."""
+        plan, (ids, targets) = self._real(lengths, ids, targets)
+        if share is not None and dropout_key is not None:
+            plan = share.plan(plan)
+        count, terms = plan.positions, None
+        if contrast is not None:
+            plan, ids, targets, terms = plan.paired(), ids.repeat(2), targets.repeat(2), contrast.terms
+            given = np.stack([given, contrast.given], 1).reshape(plan.rows, -1)
+        after = self._states(plan) if final else None
+        begun = begin(self.architecture, self.parameters, plan.rows, state, given, fresh)
+        self._program.run(plan, ids, targets, begun, after, self.threads, backward=True, dropout_key=dropout_key,
+                          fresh=self._fresh(plan, state, fresh), optimizer=optimizer, rate=rate,
+                          given=self._learned(plan, state, given), divisor=divisor or count, pairs=terms)  # fmt: skip
+        if contrast is not None and after is not None:
+            after = State(*(array[:, ::2] for array in after))
+        return self._metrics(count, updated=optimizer is not None), after
 
     def _update(
         self, mine: Metrics, whole: int, optimizer: Optimizer, rate: float, exchange: Exchange | None
@@ -268,31 +288,9 @@ class Network:
             return None
         return np.zeros(plan.rows, np.int32) if fresh is None else np.ascontiguousarray(fresh, np.int32)
 
-    def _start(
-        self, plan: Plan, state: State | None, given: Any, fresh: np.ndarray | None = None
-    ) -> State | None:
-        a = self.architecture
-        if state is None:
-            return self.initial_state(plan.rows, given) if a.learns_states else None
-        want = (a.layers, plan.rows, a.hidden)
-        for name, array in zip("hc", state, strict=True):
-            if np.shape(array) != want:
-                raise FastLSTMError(
-                    f"state.{name} has shape {np.shape(array)}; it must be (L, B, H) = {want}"
-                )
-        if fresh is None:
-            return State(*(np.ascontiguousarray(array, a.dtype) for array in state))
-        anew = self.initial_state(plan.rows, given)
-        return State(
-            *(
-                np.where(fresh[:, None], new, old).astype(a.dtype)
-                for new, old in zip(anew, state, strict=True)
-            )
-        )
-
-    def _metrics(self, plan: Plan, updated: bool = False) -> Metrics:
+    def _metrics(self, count: int, updated: bool = False) -> Metrics:
         loss, correct, norm = self._program.results.tolist()
-        return Metrics(loss, int(correct), plan.positions, norm if updated else 0.0)
+        return Metrics(loss, int(correct), count, norm if updated else 0.0)
 
     def _states(self, plan: Plan) -> State:
         """Room for the states after a batch."""

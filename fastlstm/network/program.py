@@ -120,12 +120,14 @@ class Program(Uncopied):
         optimizer: Optimizer | None = None,
         rate: float = 0.0,
         divisor: int | None = None,
+        pairs: np.ndarray | None = None,
     ) -> None:
         """Run the program over one batch; what it leaves is in `logits`, `losses`, `results`, `final` and the gradients.
 
         The arrays of both states (L, B, H) are contiguous and of the network's dtype; `fresh`, int32 (B), says in which
         rows they are those that sequences start from, None: in all. `given`, int32 (B, columns), has each row's values
-        among all conditions' and is there where its gradients are asked for.
+        among all conditions' and is there where its gradients are asked for. With `pairs`, float64 (B/2, 2), rows are those of a
+        paired plan, and these the terms of a `Contrast`.
         """
         a, network = self.architecture, self._row
         dropping = dropout_key is not None and bool(a.dropout or a.embedding_dropout)
@@ -141,6 +143,7 @@ class Program(Uncopied):
         self.positions, self._head_row["divisor"] = plan.positions, divisor or plan.positions
         network["learned"], network["fresh"] = a.learns_states, fresh
         network["given"] = given
+        self._head_row["pairs"] = pairs
         if dropping:
             keys = layer_keys(dropout_key or 0, a.layers + 1)
             network["embedding_key"] = keys[-1]

@@ -55,7 +55,8 @@ def _steps_within(feed: Feed, options: Options, minutes: float, ranks: Ranks) ->
         batch = next(batches)
         key = dropout_key(options, 0)
         network.step(batch.ids, batch.targets, optimizer, 1e-6, batch.lengths, None, key, given=batch.given,
-                     share=batch.share, exchange=ranks.exchange, rest=batch.rest)  # fmt: skip
+                     share=batch.share, exchange=ranks.exchange, rest=batch.rest,
+                     contrast=batch.contrast)  # fmt: skip
 
     def elapsed() -> float:
         return ranks.slowest(perf_counter() - started)

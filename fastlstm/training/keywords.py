@@ -36,6 +36,7 @@ class Keywords(TypedDict, total=False):
     forget_bias: float
     dtype: str
     open_share: float
+    contrast: float
     epochs: int | None
     steps: int | None
     minutes: float | None

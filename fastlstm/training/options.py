@@ -57,9 +57,7 @@ class Options:
     longest: int | None = _option(
         None, "Data", int, f"Most characters of a name or line; a longer one is refused.  [{LONGEST}]", low=1
     )
-    weight: str | None = _option(
-        None, "Data", str, "Column of counts: names are drawn in proportion to them."
-    )
+    weight: str | None = _option(None, "Data", str, "Column of counts: names are drawn in proportion.")
     given: tuple[str, ...] | None = _option(
         None,
         "Data",
@@ -98,12 +96,15 @@ class Options:
     dtype: str = _option("float32", "Model", str, "Of the weights.", choices=("float32", "float64"))
 
     open_share: float = _option(
-        0.1,
+        0.1, "Training", float, "Share of the given values left open, so that this is learnt.", low=0, below=1
+    )
+    contrast: float = _option(
+        0.0,
         "Training",
         float,
-        "Share of the given values left open, so that it is learnt too.",
+        "Weight of telling given values from others, in twice the time.",
         low=0,
-        below=1,
+        before=0.0,
     )
     epochs: int | None = _option(
         None, "Training", int, "Train for so many passes over the data.", low=1, late=True

@@ -115,6 +115,7 @@ class Session:
             start and start.conditions,
             o.open_share,
             ranks.part,
+            o.contrast,
         )
         self.kind, self.vocabulary = data.kind, self.feed.vocabulary
         self.preprocessing: dict[str, Any] = {"lowercase": data.lowercase}
@@ -276,20 +277,10 @@ def train(session: Session) -> Iterator[Record]:
         for batch in s.feed.batches(p.epoch, p.batch):
             rate = s.schedule.rate(p.step)
             metrics, state = s.learner.step(
-                batch.ids,
-                batch.targets,
-                s.optimizer,
-                rate,
-                batch.lengths,
-                before(batch, s.state),
-                s.dropout_key,
-                s.feed.carried,
-                batch.given,
-                share=batch.share,
-                exchange=s.ranks.exchange,
-                rest=batch.rest,
-                fresh=None if s.state is None else batch.fresh,
-            )
+                batch.ids, batch.targets, s.optimizer, rate, batch.lengths, before(batch, s.state), s.dropout_key,
+                s.feed.carried, batch.given, share=batch.share, exchange=s.ranks.exchange, rest=batch.rest,
+                fresh=None if s.state is None else batch.fresh, contrast=batch.contrast,
+            )  # fmt: skip
             s.advance(metrics, after(batch, s.state, state), rate)
             elapsed = perf_counter() - mark
             p.training_seconds += elapsed

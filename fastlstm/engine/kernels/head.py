@@ -90,6 +90,35 @@ def loss_rows(batch, head, group, first, last, like):
 
 
 @inner
+def contrast_rows(batch, head, group, first, last, like):
+    """Scale the gradients of rows first..last, pairs of one name under its own value and under another one.
+
+    A pair's loss is −log p(own) + weight · softplus(−d) with d = log p(own) − log p(other) + its log-odds beforehand; so its
+    rows' own gradients count 1 + s and −s times, where s = weight / (1 + exp(d)).
+    """
+    logits, d_logits = pointer(head.logits, like), operand(head.d_logits, like)
+    losses, pairs, start = floats_pointer(head.losses), floats_pointer(head.pairs), ids_pointer(batch.start)
+    factors = at(pointer(head.stats, like), group * line(logits))
+    for b in range(first, last, 2):
+        odds, steps_here = pairs[b + 1], 0
+        for t in range(batch.steps):
+            n = start[t] + b
+            if n < start[t + 1]:
+                odds += losses[n + 1] - losses[n]
+                steps_here += 1
+        share = pairs[b] / (1 + math.exp(odds))
+        factors[0] = 1 + share
+        factors[1] = -share
+        for t in range(steps_here):
+            for side in range(2):
+                n = start[t] + b + side
+                row = at(logits, n * head.logits_row)
+                scale(row, at(factors, side), head.padded)
+                if head.d_logits:
+                    as_operands(at(d_logits, n * head.d_logits_row), row, head.padded)
+
+
+@inner
 def head_backward(batch, head, layer, first, last, like):
     """The gradients of the last layer's outputs from those of the logits."""
     dh, d_logits = pointer(layer.dh, like), operand(head.d_logits, like)

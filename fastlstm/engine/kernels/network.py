@@ -13,6 +13,7 @@ from fastlstm.engine.kernels.embedding import (
 )
 from fastlstm.engine.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.engine.kernels.head import (
+    contrast_rows,
     head_atoms,
     head_backward,
     head_gradients,
@@ -81,6 +82,8 @@ def finish_rows(batch, layers, head, network, group, first, last, like):
     logits_forward(batch, head, top, first, last, like)
     if network.losses:
         loss_rows(batch, head, group, first, last, like)
+        if head.pairs:
+            contrast_rows(batch, head, group, first, last, like)
     if network.backward:
         head_backward(batch, head, top, first, last, like)
 
@@ -171,14 +174,14 @@ def state_gradients(batch, layers, network, like):
 
 @inner
 def summarize(batch, head, network):
-    """The mean loss and how many argmaxes are right, summed over positions in their order."""
+    """The mean loss and how many argmaxes are right, summed over positions in their order; of pairs, the first rows'."""
     losses, correct = floats_pointer(head.losses), ids_pointer(head.correct)
-    total, hits = 0.0, 0
-    for n in range(batch.positions):
+    total, hits, every = 0.0, 0, 2 if head.pairs else 1
+    for n in range(0, batch.positions, every):
         total += losses[n]
         hits += correct[n]
     results = floats_pointer(network.results)
-    results[0] = total / batch.positions
+    results[0] = total / (batch.positions // every)
     results[1] = hits
 
 

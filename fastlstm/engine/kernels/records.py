@@ -92,6 +92,7 @@ HEAD = record(
     "d_logits", "d_logits_row",  # (N, Vp): the gradients
     "losses",  # float64 (N)
     "correct",  # int32 (N)
+    "pairs",  # float64 (B): rows are pairs, each pair's weight and its log-odds beforehand (`contrast_rows`); 0: they are not
     "stats",  # (groups, line): scratch
     "db_row",  # (Vp)
 )  # fmt: skip
