@@ -89,7 +89,7 @@ def test_fit_goes_on_from_where_it_is(names_model):
     lm.fit(some_names())
     before = lm.network.parameters.flat.copy()
     network = lm.network
-    lm.fit(["anna", "bela", "nina"], steps=1, lr=1e-6, validation=0)
+    lm.fit(["anna", "bela", "nina"], steps=1, lr=1e-6, validation=0, dropout=0.5, embedding_dropout=0)
     assert lm.network is network
     assert np.abs(lm.network.parameters.flat - before).max() < 1e-4
     with pytest.raises(fl.FastLSTMError, match="hidden is 8 in this model and cannot become 16"):

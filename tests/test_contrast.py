@@ -130,9 +130,13 @@ def test_values_are_told_better_with_it():
     assert losses[1] < losses[0] - 0.05
 
 
-def test_a_long_line_is_refused():
-    lines = fl.Names(["a" * 300, "b"], given={"X": ["u", "v"]})
-    with pytest.raises(
-        fl.FastLSTMError, match="contrast is for names of at most 256 characters, and there is one of 300"
-    ):
-        fl.CharLM(hidden=4).fit(lines, steps=1, contrast=1.0, validation=0)
+@pytest.mark.parametrize("rows", [2, 64])
+def test_a_batch_in_several_windows_goes_without(rows: int):
+    """64 names of 300 characters are cut, two are not."""
+    names = Names([f"{'a' * 300}{chr(0x4E00 + k)}" for k in range(64)], given={"X": ["u", "v"] * 32})
+    batches = NameBatches(names, names.vocabulary(), rows, names.given.conditions, contrast=1.0)
+    for batch in batches.epoch(np.random.default_rng(1)):
+        assert (batch.contrast is None) == bool(batch.rest) == (rows == 64)
+    lm = fl.CharLM(hidden=4)
+    lm.fit(names, steps=2, batch_size=rows, validation=0)
+    assert np.isfinite(lm.classify(list(names)[:2], "X")).all()

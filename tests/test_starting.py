@@ -9,6 +9,7 @@ import shlex
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
@@ -21,8 +22,11 @@ from fastlstm.network.architecture import Architecture
 from fastlstm.network.growing import grown
 from fastlstm.network.model import Network
 from fastlstm.training import runs
-from fastlstm.training.defaults import FURTHER
+from fastlstm.training.defaults import FURTHER, FURTHER_FEW
 from fastlstm.training.model_file import load_arrays, load_model
+from fastlstm.training.options import Options
+from fastlstm.training.session import Session
+from fastlstm.training.starting import begin, keywords
 
 CITIES = ["Ulm", "Köln", "Bad Ems", "Aalen", "Rheda", "Trier", "Worms", "Lahr", "Soest", "Bonn"]
 SMALL = "--hidden 8 --embedding 4 --batch-size 4 --window 8 --threads 1".split()  # noqa: SIM905
@@ -153,7 +157,7 @@ def test_fit_takes_over_what_the_model_is(models):
     lm = fl.CharLM.load(models / "given")
     seen = []
     lm.fit(some_names(), steps=5, dropout=0.3, on_record=seen.append)
-    assert max(record.rate for record in seen) <= FURTHER * 3e-3
+    assert max(record.rate for record in seen) <= FURTHER_FEW * 3e-3
     assert lm.network.architecture.dropout == 0.3
     assert [c.title for c in lm.conditions] == ["Sex", "Year"]
     lm.fit(some_names(), steps=1, dtype="float64")
@@ -193,6 +197,28 @@ def test_lines_go_on_with_lines(tmp_path):
         fl.CharLM.load(tmp_path / "lines").fit(fl.Names(["anna"], lowercase=False))
 
 
+@pytest.mark.parametrize(
+    ("names", "embedding", "given", "expected"),
+    [
+        (60, 4, {}, (0.5, 0.3, FURTHER_FEW * 3e-3)),
+        (60, 0, {}, (0.5, 0.0, FURTHER_FEW * 3e-3)),
+        (60, 4, {"dropout": 0.0, "lr": 1e-2}, (0.0, 0.3, 1e-2)),
+        (1000, 4, {}, (0.5, 0.1, FURTHER * 3e-3)),
+        (4000, 4, {}, (0.25, 0.1, FURTHER * 3e-3)),
+    ],
+)
+def test_the_noise_and_the_rate_are_those_for_so_many_names(names, embedding, given, expected):
+    """A model's own noise where there are many, more where there are few; what is given stays."""
+    words = [a + b + c for a in ascii_lowercase for b in ascii_lowercase for c in ascii_lowercase[:9]]
+    model = fl.CharLM(hidden=8, embedding=embedding, dropout=0.25, embedding_dropout=0.1 if embedding else 0)
+    model.fit(words[:50], steps=1, validation=0)
+    options = Options(**keywords(model, {"steps": 1, **given}, "m"))
+    session = Session(fl.Names(words[:names]), options, begin(model, fl.Names(words[:names]), options))
+    o, a = session.options, session.network.architecture
+    assert (o.dropout, o.embedding_dropout, o.lr) == expected
+    assert (a.dropout, a.embedding_dropout) == expected[:2]
+
+
 def test_a_run_from_a_run(models):
     out = run(
         "train", "cities.csv", "--from", models / "given", "--given", "Land", "--steps", 6, "--out", "cities"
@@ -200,7 +226,11 @@ def test_a_run_from_a_run(models):
     assert f"from {models / 'given'}, a model of names: " in out
     assert re.search(r"\d+ new characters \(' ', .*given Land \(A, B\) too$", out, re.MULTILINE)
     assert "1 × 8 units, embedding 4" in out
-    assert f"lr {FURTHER * 3e-3:g}" in out
+    assert f"lr {FURTHER_FEW * 3e-3:g}" in out
+    assert (
+        "chosen for so much data: --batch-size 32 --dropout 0.5 --weight-decay 0.1 --embedding-dropout 0.3"
+        in out
+    )
     model = load_model("cities")
     assert [given["title"] for given in model.preprocessing["given"]] == ["Sex", "Year", "Land"]
     config = json.loads(Path("cities/config.json").read_text("utf-8"))

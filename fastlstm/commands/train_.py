@@ -99,7 +99,7 @@ def _new_run(
         told = len(read.notes)
         for note in read.notes:
             click.echo(note)
-        if chosen := chosen_for(read.kind, len(read), options.as_dict()):
+        if chosen := chosen_for(read.kind, len(read), options.as_dict(), start is not None):
             words = " ".join(f"{flag(name)} {value}" for name, value in chosen.items())
             click.echo(f"chosen for so much {'time and data' if options.minutes else 'data'}: {words}")
         if options.minutes is not None:

@@ -111,7 +111,7 @@ class NameBatches:
     """Names as ragged batches: inputs of "anna" are [0 a n n a], targets [a n n a 0]; of each batch, one `part`.
 
     With a model's `conditions` a batch has each row's values; `open_share` of them are left open in training, and with a
-    `contrast` of that weight the others are to be told from other values.
+    `contrast` of that weight the others are to be told from other values, in batches without a name of several windows.
     Raises FastLSTMError without names, and for characters that the vocabulary lacks.
 
     >>> names = Names(["bo", "anna"])
@@ -158,11 +158,6 @@ class NameBatches:
             self._rows, self._given = self._rows.ravel(), items[:, 1:]
             starts, lengths = starts[items[:, 0]], lengths[items[:, 0]]
         self._starts, self._lengths = starts, lengths
-        if self.contrast and lengths.max() > STEPS:
-            raise FastLSTMError(
-                f"contrast is for names of at most {STEPS - 1} characters, and there is one of {lengths.max() - 1:,}: leave "
-                "it out"
-            )
         self._mass = None if names.weights is None else np.bincount(self._rows, names.weights, len(starts))
 
     def __len__(self) -> int:
@@ -231,7 +226,9 @@ class NameBatches:
         first, *rest = [self._window(picked[mine], rows, whole, *cut) for cut in windows(whole)]
         share = first.share if self.part.of > 1 or rest else None
         later = tuple(window for window in rest if window.ids.size)
-        given, others = None if given is None else given[mine], others and others.of_rows(mine)
+        given = None if given is None else given[mine]
+        # A name in several windows is read to its end only after the gradients of the first of them.
+        others = others.of_rows(mine) if others and not rest else None
         return Batch(*first[:3], given, share, later, contrast=others)
 
     def _window(

@@ -9,15 +9,15 @@ from typing import Any
 BY_KIND: dict[str, dict[str, Any]] = {
     "names": {
         "lowercase": True, "hidden": 256, "embedding": 64, "dropout": 0.2,
-        "epochs": 12, "batch_size": 128, "lr": 3e-3, "weight_decay": 0.01,
+        "epochs": 12, "batch_size": 128, "lr": 3e-3, "weight_decay": 0.01, "contrast": 2.0, "embedding_dropout": 0.0,
     },
     "lines": {
         "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.1,
-        "epochs": 12, "batch_size": None, "lr": 3e-3, "weight_decay": 0.01,
+        "epochs": 12, "batch_size": None, "lr": 3e-3, "weight_decay": 0.01, "contrast": 0.0, "embedding_dropout": 0.0,
     },
     "text": {
         "lowercase": False, "hidden": 256, "embedding": 64, "dropout": 0.1,
-        "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1,
+        "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1, "contrast": 0.0, "embedding_dropout": 0.0,
     },
 }  # fmt: skip
 # And what it becomes where --minutes gives at least so much time for at least so many characters; a row with bf16 holds where
@@ -41,6 +41,12 @@ BY_SIZE: dict[str, list[tuple[int, dict[str, Any]]]] = {
     "lines": [],
     "text": [(100_000, {"dropout": 0.5})],
 }
+# And below so many, for a model that has been trained already.
+BY_SIZE_FURTHER: dict[str, list[tuple[int, dict[str, Any]]]] = {
+    "names": [(500, {"embedding_dropout": 0.3})],
+    "lines": [],
+    "text": [],
+}
 LEAST_STEPS = {
     "names": 150,
     "lines": 1000,
@@ -53,21 +59,29 @@ LINES, FEWEST, MOST = (
     128,
 )  # characters in a batch of lines, which has so many lines at least and at most
 SGD_RATE = 0.5
-FURTHER = 0.1  # of the rate, for a model that has been trained already
+FURTHER, FURTHER_FEW = (
+    0.1,
+    2 / 3,
+)  # of the rate, for a model that has been trained already, and for so few names
 WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2022)
 LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 
 
-def chosen_for(kind: str, size: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the time there is and the size of the data change of a kind's defaults, where `given` has None."""
+def chosen_for(kind: str, size: int, given: Mapping[str, Any], further: bool = False) -> dict[str, Any]:
+    """What the time there is and the size of the data change of a kind's defaults, where `given` has None.
+
+    `further` is whether a trained model goes on.
+    """
     minutes, chosen = given["minutes"] or 0.0, {}
     for least, characters, changes in BY_MINUTES[kind]:
         coarse = changes.get("precision") == "bf16"
         if minutes >= least and size >= characters and not (coarse and not _multiplies_bf16(given["dtype"])):
             chosen |= changes
-    for most, changes in BY_SIZE[kind]:
+    for most, changes in BY_SIZE[kind] + (BY_SIZE_FURTHER[kind] if further else []):
         if size < most:
             chosen |= changes
+    if given["embedding"] == 0:
+        chosen.pop("embedding_dropout", None)
     return {name: value for name, value in chosen.items() if value is not None and given[name] is None}
 
 
@@ -85,7 +99,7 @@ def defaults_for(
 
     `typical` is how many characters a line has, `further` whether a trained model goes on.
     """
-    defaults = BY_KIND[kind] | {"precision": given["dtype"]} | chosen_for(kind, size, given)
+    defaults = BY_KIND[kind] | {"precision": given["dtype"]} | chosen_for(kind, size, given, further)
     if kind == "lines":
         defaults["batch_size"] = min(max(round(LINES / max(typical, 1)), FEWEST), MOST)
     if kind == "text":
@@ -100,7 +114,8 @@ def defaults_for(
     if given["optimizer"] == "sgd":
         defaults["lr"] = SGD_RATE
     if further:
-        defaults["lr"] *= FURTHER
+        few = any(size < most for most, _ in BY_SIZE_FURTHER[kind])
+        defaults["lr"] *= FURTHER_FEW if few else FURTHER
     if given["optimizer"] != "adamw":
         defaults["weight_decay"] = 0.0
     if given["tied"]:

@@ -30,13 +30,13 @@ class Keywords(TypedDict, total=False):
     embedding: int | None
     layers: int
     dropout: float | None
-    embedding_dropout: float
+    embedding_dropout: float | None
     tied: bool
     learned_state: bool
     forget_bias: float
     dtype: str
     open_share: float
-    contrast: float
+    contrast: float | None
     epochs: int | None
     steps: int | None
     minutes: float | None

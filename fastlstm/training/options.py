@@ -83,7 +83,9 @@ class Options:
     dropout: float | None = _option(
         None, "Model", float, "Share of each layer's outputs dropped.", low=0, below=1
     )
-    embedding_dropout: float = _option(0.0, "Model", float, "Share of the embedding dropped.", low=0, below=1)
+    embedding_dropout: float | None = _option(
+        None, "Model", float, "Share of the embedding dropped.", low=0, below=1, before=0.0
+    )
     tied: bool = _option(
         False, "Model", bool, "Use the embedding as the output matrix too (embedding = hidden)."
     )
@@ -98,13 +100,8 @@ class Options:
     open_share: float = _option(
         0.1, "Training", float, "Share of the given values left open, so that this is learnt.", low=0, below=1
     )
-    contrast: float = _option(
-        0.0,
-        "Training",
-        float,
-        "Weight of telling given values from others, in twice the time.",
-        low=0,
-        before=0.0,
+    contrast: float | None = _option(
+        None, "Training", float, "Weight of telling given values from others.  [names 2]", low=0, before=0.0
     )
     epochs: int | None = _option(
         None, "Training", int, "Train for so many passes over the data.", low=1, late=True

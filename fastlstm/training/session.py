@@ -28,7 +28,7 @@ from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out
 from fastlstm.training.model_file import check_arrays
 from fastlstm.training.options import Options
 from fastlstm.training.ranks import ALONE, Agreed, Ranks
-from fastlstm.training.starting import Start
+from fastlstm.training.starting import NOISE, Start
 
 PARAMETERS = "parameters."  # how the names of a snapshot's parameters begin
 AVERAGE = "average."  # and those of their running mean
@@ -101,6 +101,8 @@ class Session:
         self.start = start and start.where
         if ranks.part.of > 1 and options.precision is None:
             options = replace(options, precision=options.dtype)  # their CPUs may differ
+        if network is not None:
+            options = replace(options, **{name: getattr(network.architecture, name) for name in NOISE})
         self.options = o = options.resolve(data.kind, len(data), data.typical, network is not None)
         assert o.batch_size
         self.feed = make_feed(
@@ -115,7 +117,7 @@ class Session:
             start and start.conditions,
             o.open_share,
             ranks.part,
-            o.contrast,
+            o.contrast or 0.0,
         )
         self.kind, self.vocabulary = data.kind, self.feed.vocabulary
         self.preprocessing: dict[str, Any] = {"lowercase": data.lowercase}

@@ -19,11 +19,15 @@ from fastlstm.errors import FastLSTMError, counted, printable, quoted
 from fastlstm.network.growing import grown
 from fastlstm.network.model import Network
 from fastlstm.training import model_file
+from fastlstm.training.defaults import chosen_for
 from fastlstm.training.options import Options
 from fastlstm.training.ranks import Ranks
 
 SIZES = ("hidden", "embedding", "layers", "tied", "learned_state", "forget_bias")  # that weights have decided
-FREE = ("dropout", "embedding_dropout", "dtype")  # a model's own, unless others are asked for
+NOISE = (
+    "dropout",
+    "embedding_dropout",
+)  # a model's own too, unless others are asked for or there are few data
 SHOWN = 20  # characters in a line
 
 
@@ -56,7 +60,7 @@ def keywords(model: Any, given: Mapping[str, Any], where: str) -> dict[str, Any]
     """
     sizes = model.network.architecture.as_dict()
     own = {"kind": model.kind, "lowercase": model.preprocessing.get("lowercase")}
-    own |= {name: sizes[name] for name in (*SIZES, *FREE)}
+    own |= {name: sizes[name] for name in (*SIZES, "dtype")}
     given = {name: value for name, value in given.items() if value is not None or name not in own}
     if given.get("kind", model.kind) != model.kind:
         raise FastLSTMError(
@@ -103,12 +107,16 @@ def begin(model: Any, data: Names | Text, options: Options, where: str | None = 
         if more := condition.values[had:]:
             added = replace(condition, values=more, counts=(0.0,) * len(more)).describe()
             notes.append(f"{counted(len(more), 'new value')} of {added}" if had else f"given {added} too")
-    network = model.network
+    network, given = model.network, options.as_dict()
+    noise = {name: getattr(network.architecture, name) for name in NOISE}
+    noise |= chosen_for(data.kind, len(data), given, further=True)
+    noise |= {name: given[name] for name in NOISE if given[name] is not None}
     architecture = replace(
         network.architecture,
         vocabulary=vocabulary.size,
         conditions=tuple(1 + len(condition.values) for condition in conditions),
-        **{name: getattr(options, name) for name in FREE},
+        dtype=options.dtype,
+        **{name: noise[name] for name in NOISE},
     )
     if architecture != network.architecture:
         network = grown(network, architecture, int(vocabulary.boundary))
