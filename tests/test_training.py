@@ -18,7 +18,7 @@ from fastlstm.data.texts import Text
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics, Network
-from fastlstm.training import budget
+from fastlstm.training import budget, defaults
 from fastlstm.training import session as session_module
 from fastlstm.training.building import make_network, make_optimizer
 from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out, evaluate_names, evaluate_text
@@ -280,11 +280,31 @@ def test_minutes_become_the_steps_that_fit(monkeypatch):
     monkeypatch.setattr(Network, "step", timed_step)
     monkeypatch.setattr(budget, "evaluate_held_out", timed_evaluation)
     now[0] = 0.0
-    total = budget.total_steps(s.feed, replace(s.options, steps=None, minutes=1.0))
+    _, total = budget.planned(s.feed, lambda _: replace(s.options, steps=None, minutes=1.0))
     measuring = now[0]
     spent = measuring + total * step + (total // s.feed.steps_per_epoch + 1) * evaluate
     assert 55 < spent <= 60
-    assert budget.total_steps(s.feed, replace(s.options, steps=None, minutes=1e-6)) == 1
+    assert budget.planned(s.feed, lambda _: replace(s.options, steps=None, minutes=1e-6))[1] == 1
+
+
+@pytest.mark.parametrize(("step", "hidden"), [(0.015, 384), (0.04, 256)])
+def test_a_network_is_as_wide_as_this_machine_makes_enough_steps_of(monkeypatch, step, hidden):
+    """The clock moves by `step` for 384 units, and by half of it for 256."""
+    now = [0.0]
+    monkeypatch.setattr(budget, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(defaults, "_multiplies_bf16", lambda dtype: True)
+    monkeypatch.setattr(budget, "evaluate_held_out", lambda *_: None)
+
+    def timed_step(self, *_, **__):
+        now[0] += step if self.architecture.hidden == 384 else step / 2
+        return Metrics(3.0, 0, 1, 1.0), None
+
+    monkeypatch.setattr(Network, "step", timed_step)
+    s = Session(as_data("to be, or not to be. " * 25_000, None), Options(minutes=3.0))
+    assert s.options.hidden == s.network.architecture.hidden == hidden
+    assert s.options.precision == "bf16"
+    measuring, per_step = now[0], step if hidden == 384 else step / 2
+    assert 170 < measuring + s.total * per_step <= 180
 
 
 def test_data_of_every_python_kind():

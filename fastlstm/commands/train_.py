@@ -99,15 +99,15 @@ def _new_run(
         told = len(read.notes)
         for note in read.notes:
             click.echo(note)
-        if chosen := chosen_for(read.kind, len(read), options.as_dict(), start is not None):
-            words = " ".join(f"{flag(name)} {value}" for name, value in chosen.items())
-            click.echo(f"chosen for so much {'time and data' if options.minutes else 'data'}: {words}")
         if options.minutes is not None:
             click.echo(f"measuring how much can be done in {options.minutes:g} minutes …")
         beginning = None if start is None else begin(model, read, options, start)
         if beginning is not None and start is not None:
             click.echo(beginning.describe(start))
         session = Session(read, options, beginning, ranks=ranks)
+        if chosen := chosen_for(read.kind, len(read), options.as_dict(), start is not None):
+            words = " ".join(f"{flag(name)} {getattr(session.options, name)}" for name in chosen)
+            click.echo(f"chosen for so much {'time and data' if options.minutes else 'data'}: {words}")
         for note in read.notes[told:]:
             click.echo(note)
         source = path if path in (None, "-") else one_or_all(read.files)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain, count
 from time import perf_counter
 
 from fastlstm.data.feeds import Feed
 from fastlstm.training.building import make_network, make_optimizer
+from fastlstm.training.defaults import BY_MINUTES
 from fastlstm.training.evaluation import evaluate_held_out
 from fastlstm.training.options import Options
 from fastlstm.training.ranks import ALONE, Ranks
@@ -19,13 +21,24 @@ SCRAP = 0.02  # of all steps
 PATIENCE, LEAST_PATIENCE = 0.25, 5  # validations without a better one: a share of all, and the fewest
 
 
-def total_steps(feed: Feed, options: Options, ranks: Ranks = ALONE) -> int:
-    """The number of updates that the options' steps, epochs or minutes come to, on all ranks together."""
-    return (
-        options.steps
-        or (options.epochs or 0) * feed.steps_per_epoch
-        or _steps_within(feed, options, options.minutes or 0.0, ranks)
-    )
+def planned(feed: Feed, resolve: Callable[[int], Options], ranks: Ranks = ALONE) -> tuple[Options, int]:
+    """A run's options and the number of its updates, that steps, epochs or minutes come to on all ranks together.
+
+    `resolve` gives the options with so many of the choices by time. With minutes, the last choice holds with which this
+    machine makes enough steps in them.
+    """
+    choices = BY_MINUTES[feed.data.kind]
+    rows, spent = len(choices), 0.0
+    while True:
+        options = resolve(rows)
+        if not options.minutes:
+            return options, options.steps or (options.epochs or 0) * feed.steps_per_epoch
+        while rows and resolve(rows - 1) == options:
+            rows -= 1
+        total, measuring = _steps_within(feed, options, options.minutes, spent, ranks)
+        if not rows or total >= choices[rows - 1][2]:
+            return options, total
+        rows, spent = rows - 1, spent + measuring
 
 
 def patience(feed: Feed, options: Options, total: int) -> int:
@@ -42,10 +55,13 @@ def dropout_key(options: Options, step: int) -> int | None:
     return (options.seed % 2**31 << 32) + step
 
 
-def _steps_within(feed: Feed, options: Options, minutes: float, ranks: Ranks) -> int:
-    """How many steps, with their validations, can be done in `minutes`, on a network that is thrown away.
+def _steps_within(
+    feed: Feed, options: Options, minutes: float, spent: float, ranks: Ranks
+) -> tuple[int, float]:
+    """How many steps, with their validations, fit in `minutes` of which some seconds are `spent`; how long timing took.
 
-    The minutes begin after compilation and include the timing done here; the slowest rank's count.
+    It is timed on a network that is thrown away. The minutes begin after compilation and include the timing done here; the
+    slowest rank's count.
     """
     network = make_network(options, feed.vocabulary, feed.conditions, ranks.threads)
     optimizer = make_optimizer(options, network)
@@ -78,8 +94,9 @@ def _steps_within(feed: Feed, options: Options, minutes: float, ranks: Ranks) ->
     if part is not None:
         per_validation = (elapsed() - per_step * steps) * feed.held_out_characters / part.characters
 
-    left = 60 * minutes * MARGIN - elapsed()
+    measuring = elapsed()
+    left = 60 * minutes * MARGIN - spent - measuring
     interval = options.validate_every or feed.steps_per_epoch
     total = max(1, int((left - per_validation) / (per_step + per_validation / interval)))
     beyond = total % interval  # a few steps after a validation are not worth another one
-    return total - beyond if beyond < SCRAP * total else total
+    return (total - beyond if beyond < SCRAP * total else total), measuring

@@ -20,15 +20,16 @@ BY_KIND: dict[str, dict[str, Any]] = {
         "epochs": 12, "batch_size": 24, "lr": 1e-2, "weight_decay": 0.1, "contrast": 0.0, "embedding_dropout": 0.0,
     },
 }  # fmt: skip
-# And what it becomes where --minutes gives at least so much time for at least so many characters; a row with bf16 holds where
-# the CPU multiplies in bfloat16. Each row goes on from those before it.
-BY_MINUTES: dict[str, list[tuple[float, int, dict[str, Any]]]] = {
+# And what it becomes where --minutes gives at least so much time for at least so many characters, and this machine makes at
+# least so many steps of it; a row with bf16 holds where the CPU multiplies in bfloat16. Each goes on from those before it.
+BY_MINUTES: dict[str, list[tuple[float, int, int, dict[str, Any]]]] = {
     "names": [],
     "lines": [],
     "text": [
-        (3.0, 500_000, {"hidden": 384, "dropout": 0.25, "precision": "bf16"}),
-        (8.0, 0, {"hidden": 512, "dropout": 0.3, "precision": None}),
-        (8.0, 4_000_000, {"precision": "bf16"}),
+        (3.0, 500_000, 0, {"precision": "bf16"}),
+        (3.0, 500_000, 8000, {"hidden": 384, "dropout": 0.25, "precision": "bf16"}),
+        (8.0, 0, 8000, {"hidden": 512, "dropout": 0.3, "precision": None}),
+        (8.0, 4_000_000, 8000, {"precision": "bf16"}),
     ],
 }
 # And below so many of them: what overfits needs fewer updates of smaller batches, and more noise.
@@ -67,13 +68,15 @@ WIDE = 256  # more units take smaller steps (Yang et al., "Tensor Programs V", 2
 LENGTHS = ("epochs", "steps", "minutes")  # the ways to say how long, one at a time
 
 
-def chosen_for(kind: str, size: int, given: Mapping[str, Any], further: bool = False) -> dict[str, Any]:
+def chosen_for(
+    kind: str, size: int, given: Mapping[str, Any], further: bool = False, rows: int | None = None
+) -> dict[str, Any]:
     """What the time there is and the size of the data change of a kind's defaults, where `given` has None.
 
-    `further` is whether a trained model goes on.
+    `further` is whether a trained model goes on, `rows` how many of the choices by time hold, None: all.
     """
     minutes, chosen = given["minutes"] or 0.0, {}
-    for least, characters, changes in BY_MINUTES[kind]:
+    for least, characters, _, changes in BY_MINUTES[kind][:rows]:
         coarse = changes.get("precision") == "bf16"
         if minutes >= least and size >= characters and not (coarse and not _multiplies_bf16(given["dtype"])):
             chosen |= changes
@@ -93,13 +96,18 @@ def _multiplies_bf16(dtype: str) -> bool:
 
 
 def defaults_for(
-    kind: str, size: int, typical: float, given: Mapping[str, Any], further: bool = False
+    kind: str,
+    size: int,
+    typical: float,
+    given: Mapping[str, Any],
+    further: bool = False,
+    rows: int | None = None,
 ) -> dict[str, Any]:
     """Option -> its value where `given` has None, for so many names, lines or characters of text.
 
-    `typical` is how many characters a line has, `further` whether a trained model goes on.
+    `typical` is how many characters a line has, `further` and `rows` are as for `chosen_for`.
     """
-    defaults = BY_KIND[kind] | {"precision": given["dtype"]} | chosen_for(kind, size, given, further)
+    defaults = BY_KIND[kind] | {"precision": given["dtype"]} | chosen_for(kind, size, given, further, rows)
     if kind == "lines":
         defaults["batch_size"] = min(max(round(LINES / max(typical, 1)), FEWEST), MOST)
     if kind == "text":

@@ -235,13 +235,11 @@ class Options:
         """The options that say how a file is read."""
         return {name: getattr(self, name) for name in READING}
 
-    def resolve(self, kind: str, size: int, typical: float = 1.0, further: bool = False) -> Options:
-        """These options with every default that depends on the data, the optimiser or the time filled in.
-
-        `size` is the number of names, lines or characters there are, `typical` how many characters a line has, `further`
-        whether a trained model goes on.
-        """
-        defaults = defaults_for(kind, size, typical, self.as_dict(), further)
+    def resolve(
+        self, kind: str, size: int, typical: float = 1.0, further: bool = False, rows: int | None = None
+    ) -> Options:
+        """These options with every default that depends on data, optimiser or time filled in: see `defaults_for`."""
+        defaults = defaults_for(kind, size, typical, self.as_dict(), further, rows)
         unset = {name: value for name, value in defaults.items() if getattr(self, name) is None}
         return replace(self, kind=kind, **unset)
 

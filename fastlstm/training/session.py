@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from fastlstm.data.texts import Text
 from fastlstm.errors import FastLSTMError
 from fastlstm.network.architecture import State
 from fastlstm.network.model import Metrics
-from fastlstm.training.budget import dropout_key, patience, total_steps
+from fastlstm.training.budget import dropout_key, patience, planned
 from fastlstm.training.building import make_network, make_optimizer, make_schedule
 from fastlstm.training.carrying import after, before
 from fastlstm.training.evaluation import Scores, Tally, evaluate_held_out
@@ -97,18 +98,17 @@ class Session:
         ranks: Ranks = ALONE,
     ) -> None:
         self.ranks = ranks
-        network = start and start.network
-        self.start = start and start.where
-        if ranks.part.of > 1 and options.precision is None:
-            options = replace(options, precision=options.dtype)  # their CPUs may differ
+        network, self.start = (start.network, start.where) if start else (None, None)
+        if ranks.part.of > 1:  # their CPUs may differ
+            options = replace(options, precision=options.precision or options.dtype)
         if network is not None:
             options = replace(options, **{name: getattr(network.architecture, name) for name in NOISE})
-        self.options = o = options.resolve(data.kind, len(data), data.typical, network is not None)
-        assert o.batch_size
+        resolve = partial(options.resolve, data.kind, len(data), data.typical, network is not None)
+        o = resolve()
         self.feed = make_feed(
             data,
             start and start.vocabulary,
-            o.batch_size,
+            o.batch_size or 1,
             o.validation,
             o.seed,
             o.window,
@@ -119,6 +119,8 @@ class Session:
             ranks.part,
             o.contrast or 0.0,
         )
+        o, self.total = (o, total) if total else planned(self.feed, resolve, ranks)
+        self.options = o
         self.kind, self.vocabulary = data.kind, self.feed.vocabulary
         self.preprocessing: dict[str, Any] = {"lowercase": data.lowercase}
         if isinstance(self.feed, NameFeed) and data.kind == "lines":
@@ -132,7 +134,6 @@ class Session:
         self.optimizer = make_optimizer(o, self.learner, self.network.parameters)
         self.position = Position()
         self.state: State | None = None
-        self.total = total or total_steps(self.feed, o, ranks)
         self.schedule = make_schedule(o, self.feed.steps_per_epoch, self.total)
 
     @property
