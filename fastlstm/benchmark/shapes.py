@@ -71,7 +71,10 @@ USES = (
         SHAPES["charrnn"], name="charrnn stacked", layers=2, directions=2, about="two layers, both directions"
     ),
     replace(
-        SHAPES["names"], name="names inference", use="inference", about="forward alone, under inference_mode"
+        SHAPES["names"],
+        name="names inference",
+        use="inference",
+        about="forward of embedded characters, under inference_mode",
     ),
     *(
         replace(

@@ -18,8 +18,9 @@ from torch import Tensor
 from fastlstm.engine.kernels.rows import are_rows, number_rows
 from fastlstm.interop.gate import foreign
 
-# A table of the rows has to be made: it pays where a row is used so many times.
-USES = 2
+# A table of the rows has to be made: it pays where a row is used so many times, or where they have to be found and the inputs
+# may want their gradient.
+USES, REPEATS = 2, 4
 # Not worth the search.
 FEWEST = 64
 # What merely looks at the same memory.
@@ -91,7 +92,7 @@ def repeated_rows(x: Tensor) -> Rows | None:
     if N < FEWEST or not x.is_contiguous() or x.is_neg():
         return None
     vectors = x.detach().view(N, I).numpy()
-    ids, first = np.empty(N, np.int32), np.empty(N // USES, np.int32)
+    ids, first = np.empty(N, np.int32), np.empty(N // REPEATS, np.int32)
     slots = np.empty(1 << N.bit_length(), np.int32)
     count = number_rows(vectors.view(f"u{vectors.itemsize}"), slots, ids, first)
     return Rows(torch.from_numpy(vectors[first[:count]]), None, ids.reshape(shape)) if count else None

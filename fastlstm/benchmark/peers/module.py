@@ -1,4 +1,4 @@
-"""`torch.nn.LSTM`, and ours in its place: forward and backward of a dense input, forward alone, or a plain training loop."""
+"""`torch.nn.LSTM`, and ours in its place: forward and backward of a dense input, forward of characters, or a training loop."""
 
 from __future__ import annotations
 
@@ -47,6 +47,10 @@ class Peer(Driver):
         """An input and a gradient of the output, (T, B, ·) or packed (N, ·), and a packed one's sizes."""
         rows = batch.ids.shape if batch.lengths is None else (positions(batch),)
         x, dout = (torch.randn((*rows, n), generator=generator).to(self.dtype) for n in (self.I, width))
+        if self.shape.use == "inference":
+            x = torch.randn((self.shape.V, self.I), generator=generator).to(self.dtype)[
+                torch.from_numpy(batch.ids).long()
+            ]
         sizes = None if batch.lengths is None else torch.from_numpy(real_mask(batch).sum(1))
         return x.requires_grad_(self.shape.use != "inference"), dout, sizes
 
