@@ -238,6 +238,19 @@ def retained_gradient(model, ids):
 
 
 @case(direct=False)
+def hook_before_a_checkpoint(model, ids):
+    x, seen = model.embedding(ids), []
+    x.register_hook(lambda g: seen.append(g) or 2 * g)
+    checkpoint(model.finish, x, use_reentrant=False).backward()
+    return seen
+
+
+@case(direct=False)
+def checkpoint_of_the_old_kind(model, ids):
+    checkpoint(model.finish, model.embedding(ids), use_reentrant=True).backward()
+
+
+@case(direct=False)
 def gradient_of_the_output(model, ids):
     x = model.embedding(ids)
     return torch.autograd.grad(model.finish(x), x)

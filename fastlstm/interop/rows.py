@@ -9,6 +9,7 @@ Letters: N positions, I inputs, V rows.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +37,7 @@ class Rows(NamedTuple):
     leaf: Any  # the node where its gradients arrive, if it is an embedding's that is trained, else None
     ids: np.ndarray  # int32, of the inputs' shape but for the last dimension
     padding: int = -1  # the row that gets no gradient
+    x: weakref.ref[Tensor] | None = None  # the inputs themselves, if they are an embedding's
 
 
 def rows_of(x: Tensor) -> Rows | None:
@@ -67,7 +69,7 @@ def rows_of(x: Tensor) -> Rows | None:
     if not are_rows(vectors, weight.detach().numpy(), ids.view(-1).numpy()):
         return None
     seen = ids if x is made else _seen(ids, x, made)
-    return None if seen is None else Rows(weight, leaf, seen.numpy(), node._saved_padding_idx)
+    return None if seen is None else Rows(weight, leaf, seen.numpy(), node._saved_padding_idx, weakref.ref(x))
 
 
 def _behind(view: Tensor) -> Any:
@@ -101,6 +103,9 @@ def repeated_rows(x: Tensor) -> Rows | None:
 def only_the_embedding(x: Tensor, rows: Rows) -> bool:
     """Whether in this backward pass nobody but the embedding wants the gradient of x, which it has made."""
     made = x if x._base is None else x._base
+    # A checkpoint brings back what x held, but not x, which may have hooks.
+    if rows.x is None or rows.x() is not x:
+        return False
     if any(tensor._backward_hooks or tensor.retains_grad for tensor in (x, made)):
         return False
     try:
