@@ -101,7 +101,7 @@ class Options:
         0.1, "Training", float, "Share of the given values left open, so that this is learnt.", low=0, below=1
     )
     contrast: float | None = _option(
-        None, "Training", float, "Weight of telling given values from others.  [names 2]", low=0, before=0.0
+        None, "Training", float, "Weight of telling given values from others.", low=0, before=0.0
     )
     epochs: int | None = _option(
         None, "Training", int, "Train for so many passes over the data.", low=1, late=True
