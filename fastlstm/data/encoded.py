@@ -187,7 +187,8 @@ class _Sink:
             path = self.open.enter_context(replacing(self.kept.path, durable=False))
             file = open(path, "w+b")  # noqa: SIM115, likewise
         self.file = self.open.enter_context(file)
-        file.write(memory.getbuffer())
+        with memory.getbuffer() as held:
+            file.write(held)
 
     def widen(self, dtype: np.dtype) -> None:
         """Give each number more bytes, from the last one backwards: none is written over before it is read."""
@@ -206,7 +207,7 @@ class _Sink:
     ) -> np.ndarray | None:
         """All the numbers; None if they are in the file that is kept, which will have its name as the sink is left."""
         if isinstance(self.file, io.BytesIO):
-            return np.frombuffer(self.file.getbuffer(), self.dtype)
+            return np.frombuffer(self.file.getvalue(), self.dtype)
         with self.explained():
             if self.kept is None:
                 self.file.flush()
