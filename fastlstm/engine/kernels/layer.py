@@ -128,9 +128,19 @@ def inputs_span(batch, layer, position, rows, unit, units, like):
 
 
 @inner
+def inputs_first(batch, layer):
+    """Whether dense inputs are multiplied before the recurrence, many rows at a time.
+
+    That is for a single group, whose steps have few rows. Of several, each takes a step's while its rows are in the cache;
+    and ids are looked up by the recurrence.
+    """
+    return batch.groups == 1 and not layer.table
+
+
+@inner
 def inputs_forward(batch, layer, first, last, unit, units, like):
-    """`inputs_span` for all positions of the rows first..last; ids are looked up by the recurrence."""
-    for i in range(0 if layer.table else spans(batch, first, last)):
+    """`inputs_span` for all positions of the rows first..last, where that comes first."""
+    for i in range(spans(batch, first, last) if inputs_first(batch, layer) else 0):
         position, rows = span(batch, first, last, i)
         inputs_span(batch, layer, position, rows, unit, units, like)
 

@@ -6,10 +6,11 @@ Rows are sequences, and a group of rows goes through all its steps alone: nothin
 from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner
-from fastlstm.engine.kernels.layer import UNITS, active_rows, inputs_backward, inputs_forward
+from fastlstm.engine.kernels.exchange import give_outputs, take_inputs, take_output_gradients
+from fastlstm.engine.kernels.layer import UNITS, active_rows, inputs_backward, inputs_forward, inputs_span
 from fastlstm.engine.kernels.product import line, product, product_from, steps
 from fastlstm.engine.kernels.single import add_shares, leave_share
-from fastlstm.engine.kernels.states import give_gradients, give_states, take_gradients, take_states
+from fastlstm.engine.kernels.states import give_gradients, give_states, last_step, take_gradients, take_states
 from fastlstm.engine.kernels.tickets import finish, wait
 from fastlstm.engine.simd.memory import at, ids_pointer, operand, pointer
 from fastlstm.engine.simd.routines import lstm_cell, lstm_cell_backward
@@ -60,7 +61,8 @@ def backward_step(batch, layer, s, first, last, unit, units, like):
     """Step s backwards, for the rows first..last and so many units.
 
     From the gates come the gradients of their arguments, and dc becomes that of the cell states before; those of the
-    step after are complete. A single row of many units takes dh from shares that the step after has left, and leaves its own.
+    step after are complete. The gradients of outputs are there, or are the caller's for rows that go on to a step after.
+    A single row of many units takes dh from shares that the step after has left, and leaves its own.
     """
     gates, c, d_gates = pointer(layer.gates, like), pointer(layer.c, like), operand(layer.d_gates, like)
     dh, dc = at(pointer(layer.dh, like), unit), at(pointer(layer.dc, like), unit)
@@ -74,10 +76,20 @@ def backward_step(batch, layer, s, first, last, unit, units, like):
     if goes_on and layer.shares:
         add_shares(layer, at(dh, position * layer.h_row), s - 1, unit, units, like)
     elif goes_on:
-        product(at(dh, position * layer.h_row), layer.h_row,
-                at(d_gates, (start[after] + first) * layer.d_gates_row), layer.d_gates_row, 1,
-                at(operand(layer.backward_h, like), four * unit), across, four * across,
-                goes_on, four, units, 1, 0)  # fmt: skip
+        target = at(dh, position * layer.h_row)
+        begin, begin_row, numbers = target, layer.h_row, ids_pointer(0)
+        if layer.dout and not batch.split:
+            if layer.hidden < padded:
+                take_output_gradients(batch, layer, t, first, goes_on, like)
+            else:
+                place = t * batch.rows if layer.order else position
+                begin, begin_row = at(pointer(layer.dout, like), place * layer.width_out), layer.width_out
+                if layer.order:
+                    numbers = at(ids_pointer(layer.order), first)
+        product_from(begin, begin_row, numbers, target, layer.h_row,
+                     at(d_gates, (start[after] + first) * layer.d_gates_row), layer.d_gates_row, 1,
+                     at(operand(layer.backward_h, like), four * unit), across, four * across,
+                     goes_on, four, units, 1, 0)  # fmt: skip
     carried = min(rows, active_rows(batch, before, first, last))
     for r in range(rows):
         source = (batch.rows + start[before] if r < carried else 0) + first + r
@@ -114,16 +126,27 @@ def start_gradient(batch, layer, first, last, unit, units, like):
 
 @inner
 def recurrence_forward(batch, layer, first, last, like):
-    """The rows first..last through all their steps; the gates hold the inputs' share."""
+    """The rows first..last through all their steps."""
+    start = ids_pointer(batch.start)
     take_states(batch, layer, first, last, 0, layer.padded, like)
     for s in range(batch.steps):
+        t = s if layer.step > 0 else batch.steps - 1 - s
+        rows = active_rows(batch, t, first, last)
+        if batch.groups > 1 and not layer.table:
+            take_inputs(batch, layer, t, first, rows, like)
+            inputs_span(batch, layer, start[t] + first, rows, 0, layer.padded, like)
         forward_step(batch, layer, s, first, last, 0, layer.padded, like)
+        give_outputs(batch, layer, t, first, rows, like)
     give_states(batch, layer, first, last, 0, layer.padded, like)
 
 
 @inner
 def recurrence_backward(batch, layer, first, last, like):
     """The rows first..last backwards through all their steps, then dh0 where it is asked for."""
+    t = batch.steps - 1
+    for r in range(first, last):
+        t = last_step(batch, layer, r, t)
+        take_output_gradients(batch, layer, t, r, 1 if t >= 0 else 0, like)
     take_gradients(batch, layer, first, last, 0, layer.padded, like)
     for s in range(batch.steps):
         backward_step(batch, layer, s, first, last, 0, layer.padded, like)

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from fastlstm.engine.kernels.compile import inner, kernel
 from fastlstm.engine.kernels.embedding import embed_rows, embedding_atoms, table_embedding_gradient
+from fastlstm.engine.kernels.exchange import (
+    give_input_gradients,
+    give_outputs,
+    take_inputs,
+    take_output_gradients,
+)
 from fastlstm.engine.kernels.gradients import gradient_atoms, weight_gradients
 from fastlstm.engine.kernels.layer import (
     active_rows,
     blocks,
-    inputs_as_operands,
-    inputs_forward,
+    inputs_first,
     inputs_span,
     inputs_span_backward,
     pack_block,
@@ -26,25 +31,8 @@ from fastlstm.engine.kernels.recurrence import (
     recurrence_backward,
     recurrence_forward,
 )
-from fastlstm.engine.kernels.states import copy_units
 from fastlstm.engine.kernels.tickets import draw, enter, finish, leave, wait
-from fastlstm.engine.simd.memory import at, ids_pointer, pointer
-
-
-@inner
-def move_rows(batch, layer, outside, outside_row, inside, inside_row, units, t, first, rows, outwards):
-    """Copy so many rows of step t, from row `first` on, between the caller's (T, B, ·) or (N, ·) array and positions.
-
-    The caller's padded steps stay as they are; our rows' padding becomes zero, a NaN of an earlier call may stand there.
-    """
-    start, order = ids_pointer(batch.start), ids_pointer(layer.order)
-    for r in range(first, first + rows):
-        place = t * batch.rows + order[r] if layer.order else start[t] + r
-        theirs, ours = at(outside, place * outside_row), at(inside, (start[t] + r) * inside_row)
-        source, target = (ours, theirs) if outwards else (theirs, ours)
-        copy_units(target, source, units)
-        for u in range(units, 0 if outwards else inside_row):
-            ours[u] = 0
+from fastlstm.engine.simd.memory import ids_pointer
 
 
 @inner
@@ -66,39 +54,11 @@ def pack_phase(layers, like, board, ticket, end):
 
 
 @inner
-def move_states(batch, layer, outside, inside, first, last, outwards, like):
-    """`move_rows` of all steps of the rows first..last, between rows as wide as the states and `width_out`."""
-    for t in range(batch.steps):
-        rows = active_rows(batch, t, first, last)
-        move_rows(batch, layer, pointer(outside, like), layer.width_out, inside, layer.h_row, layer.hidden, t, first, rows,
-                  outwards)  # fmt: skip
-
-
-@inner
-def move_inputs(batch, layer, outside, inside, position, rows, outwards, like):
-    """`move_rows` of positions in a row, between rows as wide as the inputs."""
+def rows_among(batch, t, position, rows):
+    """The first of the rows of step t among positions in a row, and how many they are."""
     start = ids_pointer(batch.start)
-    for t in range(batch.steps):
-        first = max(position, start[t])
-        here = min(position + rows, start[t + 1]) - first
-        if here > 0:
-            move_rows(batch, layer, pointer(outside, like), layer.width, pointer(inside, like), layer.x_row, layer.width, t,
-                      first - start[t], here, outwards)  # fmt: skip
-
-
-@inner
-def give_outputs(batch, layer, first, last, like):
-    if layer.out:
-        h = at(pointer(layer.h, like), batch.rows * layer.h_row)
-        move_states(batch, layer, layer.out, h, first, last, 1, like)
-
-
-@inner
-def take_inputs(batch, layer, position, rows, like):
-    """The caller's inputs of positions in a row, as operands."""
-    if layer.x_in:
-        move_inputs(batch, layer, layer.x_in, layer.x, position, rows, 0, like)
-        inputs_as_operands(layer, position, rows, like)
+    first = max(position, start[t])
+    return first - start[t], max(0, min(position + rows, start[t + 1]) - first)
 
 
 @inner
@@ -107,12 +67,14 @@ def run_units_forward(batch, layers, board, ticket, end, like):
     for d in range(len(layers)):
         end += 1
         if ticket < end:
-            take_inputs(batch, layers[d], 0, batch.positions, like)
+            for t in range(batch.steps):
+                take_inputs(batch, layers[d], t, 0, active_rows(batch, t, 0, batch.rows), like)
             ticket = finish(board)
         ticket, end = forward_units(batch, layers[d], board, ticket, end, like)
         end += 1
         if ticket < end:
-            give_outputs(batch, layers[d], 0, batch.rows, like)
+            for t in range(batch.steps):
+                give_outputs(batch, layers[d], t, 0, active_rows(batch, t, 0, batch.rows), like)
             ticket = finish(board)
     wait(board, end)
 
@@ -123,13 +85,14 @@ def run_forward(batch, layers, like, board):
     if batch.split:
         run_units_forward(batch, layers, board, ticket, end, like)
         return
-    # Ids are looked up row by row, with the recurrence.
-    each = 0 if layers[0].table else spans(batch, 0, batch.rows)
+    each = spans(batch, 0, batch.rows) if inputs_first(batch, layers[0]) else 0
     begin, end = end, end + len(layers) * each
     while ticket < end:
         layer = layers[(ticket - begin) // each]
         position, rows = span(batch, 0, batch.rows, (ticket - begin) % each)
-        take_inputs(batch, layer, position, rows, like)
+        for t in range(batch.steps):
+            first, count = rows_among(batch, t, position, rows)
+            take_inputs(batch, layer, t, first, count, like)
         inputs_span(batch, layer, position, rows, 0, layer.padded, like)
         ticket = finish(board)
     wait(board, end)
@@ -137,10 +100,7 @@ def run_forward(batch, layers, like, board):
     while ticket < end:
         layer, group = layers[(ticket - begin) // batch.groups], (ticket - begin) % batch.groups
         first, last = bounds[group], bounds[group + 1]
-        if layer.table:
-            inputs_forward(batch, layer, first, last, 0, layer.padded, like)
         recurrence_forward(batch, layer, first, last, like)
-        give_outputs(batch, layer, first, last, like)
         ticket = finish(board)
     wait(board, end)
 
@@ -152,13 +112,14 @@ def run_units_backward(batch, layers, board, ticket, end, like):
         layer = layers[d]
         end += 1
         if ticket < end:
-            move_states(batch, layer, layer.dout, pointer(layer.dh, like), 0, batch.rows, 0, like)
+            for t in range(batch.steps):
+                take_output_gradients(batch, layer, t, 0, active_rows(batch, t, 0, batch.rows), like)
             ticket = finish(board)
         ticket, end = backward_units(batch, layer, board, ticket, end, like)
     end += 1
     if ticket < end:
-        if layers[0].dx:
-            move_inputs(batch, layers[0], layers[0].dx_out, layers[0].dx, 0, batch.positions, 1, like)
+        for t in range(batch.steps):
+            give_input_gradients(batch, layers[0], t, 0, active_rows(batch, t, 0, batch.rows), like)
         ticket = finish(board)
     return ticket, end
 
@@ -170,7 +131,6 @@ def run_groups_backward(batch, layers, board, ticket, end, like):
     while ticket < end:
         layer, group = layers[(ticket - begin) // batch.groups], (ticket - begin) % batch.groups
         first, last = bounds[group], bounds[group + 1]
-        move_states(batch, layer, layer.dout, pointer(layer.dh, like), first, last, 0, like)
         recurrence_backward(batch, layer, first, last, like)
         ticket = finish(board)
     wait(board, end)
@@ -179,7 +139,9 @@ def run_groups_backward(batch, layers, board, ticket, end, like):
         position, rows = span(batch, 0, batch.rows, ticket - begin)
         for d in range(len(layers)):
             inputs_span_backward(batch, layers[d], position, rows, 0, layers[d].width, like)
-        move_inputs(batch, layers[0], layers[0].dx_out, layers[0].dx, position, rows, 1, like)
+        for t in range(batch.steps):
+            first, count = rows_among(batch, t, position, rows)
+            give_input_gradients(batch, layers[0], t, first, count, like)
         ticket = finish(board)
     return ticket, end
 
