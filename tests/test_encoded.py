@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import tempfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from small_runs import some_text
 from fastlstm.data import encoded, texts
 from fastlstm.data.encoded import Kept, encode, reopen
 from fastlstm.data.opening import open_data
-from fastlstm.data.texts import read_text
+from fastlstm.data.texts import Text, read_text
 from fastlstm.errors import FastLSTMError
 from fastlstm.training.folders import IDS, claimed, ids_file
 from fastlstm.training.options import Options
@@ -45,7 +46,11 @@ def check(found: encoded.Encoded, text: str) -> None:
     assert "".join(order[number] for number in found.numbers.tolist()) == text
     assert found.counts.tolist() == np.bincount(found.numbers).tolist()
     assert found.numbers.dtype == np.min_scalar_type(len(order) - 1)
-    assert found.digest == hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    whole = text.encode("utf-8", "surrogatepass")
+    assert found.former_digest() == hashlib.blake2b(whole, digest_size=16).hexdigest()
+    stored = found.numbers.tobytes()
+    blocks = [stored[start : start + encoded.BLOCK] for start in range(0, len(stored), encoded.BLOCK)]
+    assert found.checksums == list(map(zlib.crc32, blocks))
 
 
 @pytest.mark.parametrize("memory", [0, 1000, 10**9])
@@ -114,6 +119,17 @@ def test_a_file_is_read_anew_only_when_it_has_changed(tmp_path, monkeypatch):
     assert len(read_text(path, keep=ids)) == 19
     assert len(read_text(path, keep=ids, lowercase=True)) == 19
     assert sorted(os.listdir(tmp_path)) == ["t.ids", "t.txt"]
+
+
+def test_a_fingerprint_tells_any_change_and_knows_that_of_earlier_versions():
+    text = Text.from_string(some_text())
+    assert text.is_of(text.digest())
+    assert text.is_of(hashlib.blake2b(some_text().encode(), digest_size=16).hexdigest())
+    for place in range(1, len(some_text()), 97):
+        turned = some_text()[place:] + some_text()[:place]
+        other = Text.from_string(turned)
+        assert text.is_of(other.digest()) == (turned == some_text())
+        assert not text.is_of(hashlib.blake2b(turned.encode(), digest_size=16).hexdigest())
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -74,9 +74,10 @@ OWN = np.arange(CODE_POINTS, dtype=np.int32)
 
 
 @settings(max_examples=500)
-@given(BYTES)
-@example(b"\xed\x9f\xbf\xed\xa0\x80\xf4\x8f\xbf\xbf")
-def test_bytes_are_decoded_as_python_decodes_them(data):
+@given(BYTES, st.integers(0, 130), st.integers(0, 130))
+@example(b"\xed\x9f\xbf\xed\xa0\x80\xf4\x8f\xbf\xbf", 0, 0)
+def test_bytes_are_decoded_as_python_decodes_them(data, before, behind):
+    data = b"x" * before + data + b"y" * behind
     text = naive(data)
     place, numbers = number(data, OWN)
     assert (place, numbers) == (len(text.encode("utf-8", "surrogatepass")), code_points(text).tolist())

@@ -2,7 +2,7 @@
 
 What a vocabulary makes of them is looked up when it is wanted, so the numbers depend on the text alone. Small ones stay
 in memory, more are mapped from a file: the numbers; a line of JSON that says what they mean and what they were made
-from; that line's length and the checksum of both.
+from, with their checksums; that line's length and its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fastlstm.engine.kernels.utf8 import count_numbers, number_utf8
 from fastlstm.errors import FastLSTMError
 
 IN_MEMORY = 1 << 26  # bytes of numbers that are kept in memory
-BLOCK = 1 << 24  # bytes of a file that are checked or widened at once
+BLOCK = 1 << 24  # bytes of numbers that have a checksum of their own, on which fingerprints depend
 AHEAD = b"\n"  # stands before a text behind another: what a sample without a prefix goes on from
 TAIL = np.dtype([("length", "<u8"), ("checksum", "<u8")])
 
@@ -41,13 +41,31 @@ class Kept(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """The numbers (N,); the code points that they stand for, how often each occurs; the text's fingerprint; where parts begin."""
+    """The numbers (N,); the code points that they stand for, how often each occurs; where parts begin; checksums (CRC-32)."""
 
     numbers: np.ndarray
     codes: np.ndarray
     counts: np.ndarray
-    digest: str
-    parts: Sequence[int] = (0,)
+    parts: Sequence[int]
+    checksums: Sequence[int]
+
+    @property
+    def digest(self) -> str:
+        """The text's fingerprint: of all that is said of the numbers."""
+        facts = [self.codes.tolist(), self.counts.tolist(), list(self.parts), list(self.checksums)]
+        return "crc32-" + hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+    def former_digest(self) -> str:
+        """The fingerprint that runs have of before there were checksums: of the text as UTF-8."""
+        summary, characters = hashlib.blake2b(digest_size=16), self.codes.astype("<u4")
+        for start in range(0, len(self.numbers), BLOCK):
+            text = (
+                characters[self.numbers[start : start + BLOCK]].tobytes().decode("utf-32-le", "surrogatepass")
+            )
+            summary.update(text.encode("utf-8", "surrogatepass"))
+        if len(self.parts) > 1:
+            summary.update(repr(list(self.parts)).encode())
+        return summary.hexdigest()
 
 
 class Ids:
@@ -86,35 +104,41 @@ def encode(texts: Iterable[Iterable[bytes]], kept: Kept | None = None) -> Encode
     `AHEAD` stands before each text but the first. Beyond `IN_MEMORY` numbers go to `kept`, or to a temporary file. Raises
     FastLSTMError where there is no room for them.
     """
-    numbering, summary = Numbering(), hashlib.blake2b(digest_size=16)
-    parts, size = list[int](), 0
-    with _Sink(kept) as sink, ThreadPoolExecutor(1) as beside:
+    numbering, parts, size = Numbering(), list[int](), 0
+    with _Sink(kept) as sink, ThreadPoolExecutor(1) as before, ThreadPoolExecutor(1) as behind:
 
-        def take(piece: bytes, numbers: np.ndarray) -> None:
-            summary.update(piece)
+        def take(numbers: np.ndarray) -> None:
+            numbering.count(numbers)
             sink.write(numbers)
 
-        # The fingerprint takes as long as all the rest: it has a thread of its own, one piece behind.
-        behind = beside.submit(int)
+        # Reading, numbering and keeping take much the same time: each has a thread, and is a piece ahead of the next.
+        taken = behind.submit(int)
         for text in texts:
             begin = size
-            for piece in filter(None, text):
+            for piece in _ahead(text, before):
                 if size == begin:
                     parts.append(begin)
                     piece = AHEAD * bool(begin) + piece
                 numbers = numbering.number(piece)
                 size += len(numbers)
-                behind.result()
-                behind = beside.submit(take, piece, numbers)
-        behind.result()
-        if len(parts) > 1:
-            summary.update(repr(parts).encode())
-        found = numbering.codes, numbering.counts, summary.hexdigest(), parts
-        numbers = sink.finish(*found)
+                taken.result()
+                taken = behind.submit(take, numbers)
+        taken.result()
+        found = numbering.codes, numbering.counts, parts
+        numbers, checksums = sink.finish(*found)
     if numbers is None and kept is not None:
         numbers = np.memmap(kept.path, sink.dtype, "r", shape=(int(found[1].sum()),))
     assert numbers is not None
-    return Encoded(numbers, *found)
+    return Encoded(numbers, *found, checksums)
+
+
+def _ahead(pieces: Iterable[bytes], thread: ThreadPoolExecutor) -> Iterator[bytes]:
+    """The pieces that are not empty; while one is worked on, the next is made by a thread."""
+    waiting = filter(None, pieces)
+    following = thread.submit(next, waiting, b"")
+    while piece := following.result():
+        following = thread.submit(next, waiting, b"")
+        yield piece
 
 
 class Numbering:
@@ -144,23 +168,27 @@ class Numbering:
                 break
             self._add(first_character(piece, place))
             numbers = numbers.astype(self._dtype, copy=False)
-        count_numbers(numbers[:count], self._counts)
         return numbers[:count]
+
+    def count(self, numbers: np.ndarray) -> None:
+        """Count the numbers of a piece."""
+        more = min(np.iinfo(numbers.dtype).max + 1, CODE_POINTS) - self._counts.shape[1]
+        if more > 0:
+            self._counts = np.pad(self._counts, [(0, 0), (0, more)])
+        count_numbers(numbers, self._counts)
 
     def _add(self, character: str) -> None:
         """Give a character the next number."""
         self._table[ord(character)] = len(self._codes)
         self._codes.append(ord(character))
         self._dtype = np.min_scalar_type(len(self._codes) - 1)
-        if len(self._codes) > self._counts.shape[1]:
-            self._counts = np.concatenate([self._counts, np.zeros_like(self._counts)], axis=1)
 
 
 class _Sink:
     """Takes numbers, of the smallest unsigned type that holds them: in memory and, when they are many, in a file."""
 
     def __init__(self, kept: Kept | None) -> None:
-        self.kept, self.dtype, self.checksum = kept, np.dtype(np.uint8), 0
+        self.kept, self.dtype, self.checksums = kept, np.dtype(np.uint8), list[int]()
         self.file: IO[bytes] = io.BytesIO()
         self.open = ExitStack()
 
@@ -175,10 +203,18 @@ class _Sink:
         if numbers.dtype != self.dtype:
             self.widen(numbers.dtype)
         with self.explained():
+            self.check(numbers.data.cast("B"), self.file.tell())
             self.file.write(numbers.data)
-            self.checksum = zlib.crc32(numbers.data, self.checksum)
             if self.file.tell() > IN_MEMORY and isinstance(self.file, io.BytesIO):
                 self.spill(self.file)
+
+    def check(self, data: memoryview, place: int) -> None:
+        """Go on with the checksums of blocks; `place` is where the data will stand."""
+        while data:
+            before = self.checksums.pop() if place % BLOCK else 0
+            part = data[: BLOCK - place % BLOCK]
+            self.checksums.append(zlib.crc32(part, before))
+            data, place = data[len(part) :], place + len(part)
 
     def spill(self, memory: io.BytesIO) -> None:
         if self.kept is None:
@@ -200,29 +236,29 @@ class _Sink:
             file.seek(start // old * dtype.itemsize)
             file.write(block.astype(dtype).data)
         file.seek(0)
-        self.dtype, self.checksum = dtype, _checksum(file, end // old * dtype.itemsize)
+        self.dtype, self.checksums = dtype, _checksums(file, end // old * dtype.itemsize)
 
     def finish(
-        self, codes: np.ndarray, counts: np.ndarray, digest: str, parts: Sequence[int]
-    ) -> np.ndarray | None:
-        """All the numbers; None if they are in the file that is kept, which will have its name as the sink is left."""
+        self, codes: np.ndarray, counts: np.ndarray, parts: Sequence[int]
+    ) -> tuple[np.ndarray | None, list[int]]:
+        """All the numbers, None if they are in the file that will have its name as the sink is left; their checksums."""
         if isinstance(self.file, io.BytesIO):
-            return np.frombuffer(self.file.getvalue(), self.dtype)
+            return np.frombuffer(self.file.getvalue(), self.dtype), self.checksums
         with self.explained():
             if self.kept is None:
                 self.file.flush()
-                return np.memmap(self.file, self.dtype, "r")
+                return np.memmap(self.file, self.dtype, "r"), self.checksums
             facts = {
                 "codes": codes.tolist(),
                 "counts": counts.tolist(),
-                "digest": digest,
                 "parts": parts,
+                "checksums": self.checksums,
                 "origin": self.kept.origin,
             }
             line = json.dumps(facts).encode()
-            tail = np.array([(len(line), zlib.crc32(line, self.checksum))], TAIL)
+            tail = np.array([(len(line), zlib.crc32(line))], TAIL)
             self.file.write(line + tail.tobytes())
-            return None
+            return None, self.checksums
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -245,22 +281,20 @@ def reopen(kept: Kept) -> Encoded | None:
             size = file.seek(end - length)
             line = file.read(length)
             file.seek(0)
-            if zlib.crc32(line, _checksum(file, size)) != checksum:
+            if zlib.crc32(line) != checksum:
                 return None
             facts = json.loads(line)
             codes, counts = np.array(facts["codes"], np.uint32), np.array(facts["counts"], np.int64)
             dtype = np.min_scalar_type(len(codes) - 1)
-            if facts["origin"] != kept.origin or size != counts.sum() * dtype.itemsize:
+            fits = facts["origin"] == kept.origin and size == counts.sum() * dtype.itemsize
+            if not fits or _checksums(file, size) != facts["checksums"]:
                 return None
             numbers = np.memmap(file, dtype, "r", shape=(int(counts.sum()),))
-            return Encoded(numbers, codes, counts, facts["digest"], facts.get("parts", [0]))
+            return Encoded(numbers, codes, counts, facts["parts"], facts["checksums"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
-def _checksum(file: IO[bytes], size: int) -> int:
-    """Of so many bytes."""
-    checksum = 0
-    for start in range(0, size, BLOCK):
-        checksum = zlib.crc32(file.read(min(BLOCK, size - start)), checksum)
-    return checksum
+def _checksums(file: IO[bytes], size: int) -> list[int]:
+    """Of each block of so many bytes."""
+    return [zlib.crc32(file.read(min(BLOCK, size - start))) for start in range(0, size, BLOCK)]

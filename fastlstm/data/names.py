@@ -204,6 +204,10 @@ class Names:
             summary.update(np.ascontiguousarray(self.given.numbers).data)
         return summary.hexdigest()
 
+    def is_of(self, digest: str) -> bool:
+        """Whether a fingerprint is that of these names."""
+        return digest == self.digest()
+
     def select(self, chosen: np.ndarray) -> Self:
         """The rows of some distinct names: `chosen` is a boolean array over `distinct`."""
         kept = chosen[self.rows]

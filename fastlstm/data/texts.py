@@ -81,6 +81,10 @@ class Text:
         """A fingerprint of the text, to tell whether data are still the same."""
         return self._encoded.digest
 
+    def is_of(self, digest: str) -> bool:
+        """Whether a fingerprint, be it of a run of an earlier version, is this text's."""
+        return digest == self.digest() or ("-" not in digest and digest == self._encoded.former_digest())
+
     def __repr__(self) -> str:
         return f"<Text {'; '.join([self.describe(), *self.notes])}>"
 

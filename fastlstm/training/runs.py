@@ -280,7 +280,7 @@ def _session(
         origin = origin if source is None else absolute(source)
         data = ranks.open(origin, keep=ids_file(origin, options, folder), **options.reading)
         origin = origin if origin in (None, "-") else one_or_all(data.files)
-    if data.digest() != stored.digest:
+    if not data.is_of(stored.digest):
         raise FastLSTMError(
             f"{data.source}: this is not what {folder} was trained on: changed since, or other data"
             f"{differing(stored.files, data.files)}; {starting(folder)}"
