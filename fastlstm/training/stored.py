@@ -26,6 +26,10 @@ def is_number(value: Any) -> bool:
     return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
+def is_strings(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
 def is_scores(value: Any) -> bool:
     """A model's are an object, a position's a list."""
     if isinstance(value, dict):
@@ -41,15 +45,12 @@ TYPES = {
     "str": (lambda value: isinstance(value, str), "a string"),
     "str | None": (lambda value: value is None or isinstance(value, str), "a string or null"),
     "str | list | None": (
-        lambda value: value is None or all(isinstance(each, str) for each in value),
+        lambda value: value is None or isinstance(value, str) or is_strings(value),
         "a string, strings or null",
     ),
     "Scores | None": (lambda value: value is None or is_scores(value), "scores or null"),
     "object": (lambda value: isinstance(value, dict), "an object"),
-    "tuple[str, ...]": (
-        lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
-        "strings",
-    ),
+    "tuple[str, ...]": (is_strings, "strings"),
     "tuple[float, ...]": (lambda value: isinstance(value, list) and all(map(is_number, value)), "numbers"),
     "tuple[int, ...]": (lambda value: isinstance(value, list) and all(map(is_whole, value)), "whole numbers"),
 }
