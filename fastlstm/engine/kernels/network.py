@@ -106,14 +106,14 @@ def run_group(batch, layers, head, network, group, first, last, like):
 
 
 @inner
-def run_units(batch, layers, head, network, board, ticket, end, like):
+def run_units(batch, layers, head, network, board, ticket, end, who, like):
     """As `run_group` for all rows, with the units dealt to the workers: for few rows and many units."""
     for l in range(network.layers):
         end += 1
         if ticket < end:
             layer_inputs(batch, layers, l, network, 0, batch.rows, like)
             ticket = finish(board)
-        ticket, end = forward_units(batch, layers[l], board, ticket, end, like)
+        ticket, end = forward_units(batch, layers[l], board, ticket, end, who, like)
         end += 1
         if ticket < end:
             layer_outputs(batch, layers[l], network, 0, batch.rows, like)
@@ -130,7 +130,7 @@ def run_units(batch, layers, head, network, board, ticket, end, like):
         if ticket < end:
             output_gradients(batch, layer, network, 0, batch.rows, like)
             ticket = finish(board)
-        ticket, end = backward_units(batch, layer, board, ticket, end, like)
+        ticket, end = backward_units(batch, layer, board, ticket, end, who, like)
     return ticket, end
 
 
@@ -186,7 +186,7 @@ def summarize(batch, head, network):
 
 
 @inner
-def run_network(batch, layers, head, network, like, board):
+def run_network(batch, layers, head, network, like, board, who):
     """All phases; see `tickets` for how workers share them."""
     bounds = ids_pointer(batch.bounds)
     end, ticket = 0, draw(board)
@@ -204,7 +204,7 @@ def run_network(batch, layers, head, network, like, board):
             ticket = finish(board)
         wait(board, end)
     if batch.split:
-        ticket, end = run_units(batch, layers, head, network, board, ticket, end, like)
+        ticket, end = run_units(batch, layers, head, network, board, ticket, end, who, like)
     else:
         begin, end = end, end + batch.groups
         while ticket < end:
@@ -256,8 +256,9 @@ def run_network(batch, layers, head, network, like, board):
 @kernel
 def network_program(batch, layers, head, network, like, board, patience):
     """Forward, and as the records ask: losses, gradients, an update. Arrays of one record each, `layers` of L."""
-    if enter(board):
+    who = enter(board)
+    if who:
         saved = prepare(like)
-        run_network(batch[0], layers, head[0], network[0], like, board)
+        run_network(batch[0], layers, head[0], network[0], like, board, who)
         restore(like, saved)
     leave(board, patience)

@@ -11,7 +11,7 @@ from fastlstm.engine.kernels.layer import UNITS, active_rows, inputs_backward, i
 from fastlstm.engine.kernels.product import line, product, product_from, steps
 from fastlstm.engine.kernels.single import add_shares, leave_share
 from fastlstm.engine.kernels.states import give_gradients, give_states, last_step, take_gradients, take_states
-from fastlstm.engine.kernels.tickets import finish, wait
+from fastlstm.engine.kernels.tickets import claim, finish, wait
 from fastlstm.engine.simd.memory import at, ids_pointer, operand, pointer
 from fastlstm.engine.simd.routines import lstm_cell, lstm_cell_backward
 
@@ -168,19 +168,14 @@ def unit_range(size, atom):
 
 
 @inner
-def swept(layer, s, atom):
-    """Of step s and step s + 1 one goes up and one down: the weights that one ends with, the next finds in the cache."""
-    return atom if s % 2 else unit_atoms(layer) - 1 - atom
-
-
-@inner
-def forward_units(batch, layer, board, ticket, end, like):
+def forward_units(batch, layer, board, ticket, end, who, like):
     """All rows forward with the units dealt to the workers: a phase for the inputs, then one for each step."""
     for s in range(-1, batch.steps):
         wait(board, end)
         begin, end = end, end + unit_atoms(layer)
         while ticket < end:
-            unit, units = unit_range(layer.padded, swept(layer, s, ticket - begin))
+            atom = claim(board, unit_atoms(layer), ticket - begin, s % 2, end, who)
+            unit, units = unit_range(layer.padded, atom)
             if s < 0:
                 take_states(batch, layer, 0, batch.rows, unit, units, like)
                 inputs_forward(batch, layer, 0, batch.rows, unit, units, like)
@@ -194,13 +189,14 @@ def forward_units(batch, layer, board, ticket, end, like):
 
 
 @inner
-def backward_units(batch, layer, board, ticket, end, like):
+def backward_units(batch, layer, board, ticket, end, who, like):
     """All rows backwards with the units dealt to the workers, then dh0 and dx where they are asked for."""
     for s in range(batch.steps + 1):
         wait(board, end)
         begin, end = end, end + unit_atoms(layer)
         while ticket < end:
-            unit, units = unit_range(layer.padded, swept(layer, batch.steps + s, ticket - begin))
+            atom = claim(board, unit_atoms(layer), ticket - begin, (batch.steps + s) % 2, end, who)
+            unit, units = unit_range(layer.padded, atom)
             if s == 0:
                 take_gradients(batch, layer, 0, batch.rows, unit, units, like)
             if s < batch.steps:

@@ -62,7 +62,7 @@ def rows_among(batch, t, position, rows):
 
 
 @inner
-def run_units_forward(batch, layers, board, ticket, end, like):
+def run_units_forward(batch, layers, board, ticket, end, who, like):
     """After packing, with the units dealt to the workers: one direction after the other."""
     for d in range(len(layers)):
         end += 1
@@ -70,7 +70,7 @@ def run_units_forward(batch, layers, board, ticket, end, like):
             for t in range(batch.steps):
                 take_inputs(batch, layers[d], t, 0, active_rows(batch, t, 0, batch.rows), like)
             ticket = finish(board)
-        ticket, end = forward_units(batch, layers[d], board, ticket, end, like)
+        ticket, end = forward_units(batch, layers[d], board, ticket, end, who, like)
         end += 1
         if ticket < end:
             for t in range(batch.steps):
@@ -80,10 +80,10 @@ def run_units_forward(batch, layers, board, ticket, end, like):
 
 
 @inner
-def run_forward(batch, layers, like, board):
+def run_forward(batch, layers, like, board, who):
     ticket, end = pack_phase(layers, like, board, draw(board), 0)
     if batch.split:
-        run_units_forward(batch, layers, board, ticket, end, like)
+        run_units_forward(batch, layers, board, ticket, end, who, like)
         return
     each = spans(batch, 0, batch.rows) if inputs_first(batch, layers[0]) else 0
     begin, end = end, end + len(layers) * each
@@ -106,7 +106,7 @@ def run_forward(batch, layers, like, board):
 
 
 @inner
-def run_units_backward(batch, layers, board, ticket, end, like):
+def run_units_backward(batch, layers, board, ticket, end, who, like):
     """The recurrences backwards with dx, with the units dealt to the workers: one direction after the other."""
     for d in range(len(layers)):
         layer = layers[d]
@@ -115,7 +115,7 @@ def run_units_backward(batch, layers, board, ticket, end, like):
             for t in range(batch.steps):
                 take_output_gradients(batch, layer, t, 0, active_rows(batch, t, 0, batch.rows), like)
             ticket = finish(board)
-        ticket, end = backward_units(batch, layer, board, ticket, end, like)
+        ticket, end = backward_units(batch, layer, board, ticket, end, who, like)
     end += 1
     if ticket < end:
         for t in range(batch.steps):
@@ -147,9 +147,9 @@ def run_groups_backward(batch, layers, board, ticket, end, like):
 
 
 @inner
-def run_backward(batch, layers, like, board):
+def run_backward(batch, layers, like, board, who):
     if batch.split:
-        ticket, end = run_units_backward(batch, layers, board, draw(board), 0, like)
+        ticket, end = run_units_backward(batch, layers, board, draw(board), 0, who, like)
     else:
         ticket, end = run_groups_backward(batch, layers, board, draw(board), 0, like)
     each = gradient_atoms(layers[0]) if layers[0].dw_h else 0
@@ -170,9 +170,10 @@ def run_backward(batch, layers, like, board):
 @kernel
 def forward_program(batch, layers, like, board, patience):
     """Pack, then inputs and recurrence of every group. Arrays of one record, and of one for each direction."""
-    if enter(board):
+    who = enter(board)
+    if who:
         saved = prepare(like)
-        run_forward(batch[0], layers, like, board)
+        run_forward(batch[0], layers, like, board, who)
         restore(like, saved)
     leave(board, patience)
 
@@ -180,9 +181,10 @@ def forward_program(batch, layers, like, board, patience):
 @kernel
 def backward_program(batch, layers, like, board, patience):
     """The recurrence backwards with dx, then the weights' gradients where they are asked for."""
-    if enter(board):
+    who = enter(board)
+    if who:
         saved = prepare(like)
-        run_backward(batch[0], layers, like, board)
+        run_backward(batch[0], layers, like, board, who)
         restore(like, saved)
     leave(board, patience)
 

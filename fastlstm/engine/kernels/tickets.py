@@ -34,6 +34,8 @@ APART = 128 // 8
 NEXT, DONE, PRESENT = APART, 2 * APART, 3 * APART
 # Never changed while the program runs: where the pool's bell is (0: nowhere), and this run's ring.
 BELL, RING = 4 * APART, 4 * APART + 1
+# Of phases whose atoms come again and again: who had each atom last, and up to which ticket its phase went. So many have room.
+CLAIMS, ROOM, WORKERS = 5 * APART, 64, 2**16
 CLOSED = -(2**32)
 SPINS = 2000
 
@@ -45,7 +47,7 @@ def new_bell() -> np.ndarray:
 
 def new_board(bell: np.ndarray | None = None, ring: int = 0) -> np.ndarray:
     """The counters of one run, zero; whoever enters first rings the bell for the `ring`-th time."""
-    board = np.zeros(5 * APART, np.int64)
+    board = np.zeros(CLAIMS + ROOM, np.int64)
     board[BELL], board[RING] = address(bell), ring
     return board
 
@@ -83,6 +85,18 @@ def _read(typingctx: Any, counters: Any, place: Any) -> Any:
         return builder.load_atomic(_slot(context, builder, counters, *values), "seq_cst", 8)
 
     return types.int64(counters, types.int64), generate
+
+
+@intrinsic
+def _swap(typingctx: Any, counters: Any, place: Any, before: Any, after: Any) -> Any:
+    """Set counters[place] to `after` if it is `before`, atomically; returns whether it was."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        slot = _slot(context, builder, signature.args[0], *values[:2])
+        found = builder.cmpxchg(slot, values[2], values[3], "seq_cst", "seq_cst")
+        return builder.zext(builder.extract_value(found, 1), ir.IntType(64))
+
+    return types.int64(counters, types.int64, types.int64, types.int64), generate
 
 
 @intrinsic
@@ -131,11 +145,11 @@ def rest(spins):
 
 @inner
 def enter(board):
-    """Come in: whether the board is still open."""
+    """Come in: the number of this worker, from 1, or 0 where the board is closed."""
     before = _add(board, PRESENT, 1)
     if before == 0 and board[BELL]:
         _set(integers_pointer(board[BELL]), 0, board[RING])
-    return before >= 0
+    return before % WORKERS + 1 if before >= 0 else 0
 
 
 @inner
@@ -168,6 +182,27 @@ def finish(board):
     """Say that the atom of a drawn ticket is done, and draw the next ticket."""
     _add(board, DONE, 1)
     return _add(board, NEXT, 1)
+
+
+@inner
+def claim(board, atoms, turn, up, end, who):
+    """Which of its phase's atoms a ticket stands for, where each phase, up to ticket `end`, has the same atoms.
+
+    One that the worker had before, whose data are in the caches of its core; else one of another's. Phases go up and
+    down by turns: what one ends with, the next finds in the cache. Too many atoms are dealt in turn.
+    """
+    if atoms > ROOM:
+        return turn if up else atoms - 1 - turn
+    # A ticket is drawn for each atom, so there is one that nobody has.
+    for pick in range(2 * atoms):
+        others = pick >= atoms
+        n = pick - atoms if others else pick
+        atom = n if (who % 2 if others else up) else atoms - 1 - n
+        last = _read(board, CLAIMS + atom)
+        free = last // WORKERS < end and (others or last % WORKERS == who)
+        if free and _swap(board, CLAIMS + atom, last, end * WORKERS + who):
+            return atom
+    return 0
 
 
 @inner
