@@ -43,14 +43,10 @@ def number_utf8(data, place, table, numbers, count):
     Goes from `place` to the end of the bytes, or to what has no number: a character that has a negative one, bytes that
     are not UTF-8 (of which surrogates are thought to be). Returns where it stopped and how many numbers there are.
     """
-    next_block = place
+    done = int64(number_ascii(data, place, table, numbers, count))
+    place, count = place + done, count + done
     while place < len(data):
-        if place >= next_block:
-            done = int64(number_ascii(data, place, table, numbers, count))
-            place, count, next_block = place + done, count + done, place + done + int64(BLOCK)
-            if place == len(data):
-                break
-        code, size = int64(data[place]), 1
+        code, size = int(data[place]), 1
         if code >= 0x80:
             if 0xC2 <= code < 0xE0 and follows(data, place + 1):
                 code, size = (code & 0x1F) << 6 | data[place + 1] & 0x3F, 2
