@@ -340,7 +340,7 @@ def commands(rng: random.Random, bench: Bench) -> None:
             line += [f"--{option.replace('_', '-')}", str(value)]
     known = [p for p in cli.main.get_command(None, name).params if p.param_type_name == "option"]  # type: ignore[arg-type]
     for option in rng.sample(known, min(len(known), rng.randint(0, 3))):
-        if {"--help", "--minutes", "--steps", "--epochs", "--cache"} & {*option.opts}:
+        if {"--help", "--minutes", "--steps", "--epochs", "--length", "--cache"} & {*option.opts}:
             continue
         line += [rng.choice([*option.opts, *option.secondary_opts])]
         if not getattr(option, "is_flag", False) or rng.random() < 0.05:
