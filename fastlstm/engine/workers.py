@@ -82,21 +82,22 @@ class Pool:
     """The helpers of this process; one program uses them at a time, others run on their caller's thread alone."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # Who runs a program, or nobody. Not a lock: whoever is interrupted while taking one cannot tell whether it is theirs.
+        self.turn: dict[str, object] = {}
         self.helpers: list[Helper] = []
         self.bell, self.rings = new_bell(), 0
 
     def run(
         self, program: Callable[..., None], arguments: tuple[Any, ...], workers: int, crew: Crew | None
     ) -> None:
-        if workers < 2 or not self.lock.acquire(blocking=False):
-            program(*arguments, new_board(), 0)
-            return
-        self.rings += 1
-        board = new_board(self.bell, self.rings)
-        job = Job(program, (*arguments, board))
-        interrupted = None
+        mine, board, interrupted = object(), None, None
         try:
+            if workers < 2 or self.turn.setdefault("whose", mine) is not mine:
+                program(*arguments, new_board(), 0)
+                return
+            self.rings += 1
+            board = new_board(self.bell, self.rings)
+            job = Job(program, (*arguments, board))
             if crew is not None:
                 function, argument = native(program, job.arguments)
                 crew.together(function, address(argument), workers)
@@ -107,13 +108,15 @@ class Pool:
                 program(*job.arguments, 0)
         finally:
             # Whatever comes, no guest may outlive the arrays it works on; one that comes late finds the board closed.
-            while True:
+            while board is not None:
                 try:
                     close(board)
                     break
                 except BaseException as error:
                     interrupted = error
-            self.lock.release()
+            # Without a call, after which Python would look for signals.
+            if "whose" in self.turn and self.turn["whose"] is mine:
+                del self.turn["whose"]
         if interrupted is not None:
             raise interrupted
 
