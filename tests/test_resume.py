@@ -117,9 +117,9 @@ def command(folder, *words):
 
 
 def training(folder, out, kind):
-    """The words of a command that trains for a second or two."""
+    """The words of a command that trains for two seconds or more."""
     data = write_data(folder, kind)
-    words = f"--as {kind} --out {out} --checkpoint-every 40 --log-every 1 --steps 1500 --threads 1"
+    words = f"--as {kind} --out {out} --checkpoint-every 40 --log-every 1 --steps 3000 --threads 1"
     sizes = "--hidden 24 --embedding 8 --batch-size 4 --window 8"
     return [str(data), *words.split(), *sizes.split()]
 
@@ -140,7 +140,7 @@ def test_killed_at_random_moments_and_resumed(tmp_path, kind):
     whole = command(tmp_path, *training(tmp_path, "whole", kind))
     broken = command(tmp_path, *training(tmp_path, "broken", kind))
     rng, killed = random.Random(), 0
-    for rows in sorted(rng.sample(range(1, 1300), 3)):
+    for rows in sorted(rng.sample(range(1, 1500), 3)):
         wait_for_rows(broken, tmp_path / "broken" / "metrics.csv", rows)
         killed += broken.poll() is None
         broken.send_signal(signal.SIGKILL)
