@@ -59,6 +59,8 @@ LINES, FEWEST, MOST = (
     8,
     128,
 )  # characters in a batch of lines, which has so many lines at least and at most
+# With weights a few names are most of what is drawn: more is needed to tell values by all of them.
+CONTRAST_WEIGHED = 10.0
 SGD_RATE = 0.5
 FURTHER, FURTHER_FEW = (
     0.1,
@@ -108,6 +110,8 @@ def defaults_for(
     `typical` is how many characters a line has, `further` and `rows` are as for `chosen_for`.
     """
     defaults = BY_KIND[kind] | {"precision": given["dtype"]} | chosen_for(kind, size, given, further, rows)
+    if kind == "names" and given["weight"] is not None:
+        defaults["contrast"] = CONTRAST_WEIGHED
     if kind == "lines":
         defaults["batch_size"] = min(max(round(LINES / max(typical, 1)), FEWEST), MOST)
     if kind == "text":
